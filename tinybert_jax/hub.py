@@ -1,0 +1,46 @@
+"""Models by name: a folder here, or a snapshot of the hub's, fetched at need."""
+
+from pathlib import Path
+
+from tinybert_jax.errors import UserError
+
+SAFETENSORS = "model.safetensors"
+SAFETENSORS_INDEX = "model.safetensors.index.json"
+ORBAX = "params.orbax"  # what `convert --to orbax` writes beside config.json
+MSGPACK = "flax_model.msgpack"
+TORCH = "pytorch_model.bin"
+WEIGHTS = (SAFETENSORS, SAFETENSORS_INDEX, ORBAX, MSGPACK, TORCH)  # in order of preference
+
+
+def locate(name_or_path: str | Path) -> Path:
+    """The folder of a model: the given one, or the hub's snapshot of that name.
+
+    Raises:
+        UserError: no such folder, and no such hub id or no connection to the hub.
+    """
+    path = Path(name_or_path)
+    if path.is_dir():
+        return path
+    name = str(name_or_path)
+    if path.exists() or name.count("/") > 1 or name.startswith((".", "/", "~")):
+        raise UserError(f"a model is a folder with a config.json, or a hub id; there is no folder {name!r}")
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return _fetch(name)
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{name!r} is neither a folder here nor a model the hub would give: {reason}") from error
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        files = {file.rfilename for file in HfApi().model_info(name).siblings or ()}
+    except Exception:  # no connection, whatever its name: what an earlier run fetched will do
+        return Path(snapshot_download(name, local_files_only=True))
+    # A repository often holds the same weights three times over: one file is enough.
+    weights = next((file for file in WEIGHTS if file in files), TORCH)
+    patterns = ["*.json", "vocab.txt", "model-*.safetensors" if weights == SAFETENSORS_INDEX else weights]
+    return Path(snapshot_download(name, allow_patterns=patterns))
