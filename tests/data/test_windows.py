@@ -1,0 +1,247 @@
+import string
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinybert_jax.data import (
+    Answer,
+    Example,
+    WindowConfig,
+    Windows,
+    build_windows,
+    load_tokenizer,
+    load_windows,
+)
+from tinybert_jax.errors import UserError
+
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+PIECES = [*string.ascii_lowercase, *string.digits, *string.punctuation, "ᄒ", "ᅡ", "ᆫ", "中", "ß", "é"]
+CLS, SEP = 2, 3
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    """A word is cut into its characters, so that token positions are easily counted."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    vocabulary = [*SPECIALS, *PIECES, *("##" + piece for piece in PIECES)]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    return load_tokenizer(folder)
+
+
+def example(context, question="q", answers=(), id_="id"):
+    return Example(id_, question, context, tuple(Answer(*answer) for answer in answers))
+
+
+def rows(windows, column):
+    return [part.tolist() for part in np.split(getattr(windows, column), windows.row_splits[1:-1])]
+
+
+def columns(windows):
+    return {field.name: getattr(windows, field.name) for field in fields(Windows)}
+
+
+def assert_same(a, b):
+    for name, column in columns(a).items():
+        np.testing.assert_array_equal(column, columns(b)[name], err_msg=name)
+        assert column.dtype == columns(b)[name].dtype
+
+
+def test_windows_by_hand(tokenizer):
+    # Room for 9 - 1 - 3 = 5 context tokens, of which 2 overlap: windows begin at tokens 0, 3, 6 of 9.
+    config = WindowConfig(max_seq_len=9, doc_stride=2)
+    windows = build_windows([example("a b c d e f g h i", answers=[("e f", 8)])], tokenizer, config)
+    question, *context = tokenizer.convert_tokens_to_ids(list("qabcdefghi"))
+    assert rows(windows, "tokens") == [
+        [CLS, question, SEP, *context[0:5], SEP],
+        [CLS, question, SEP, *context[3:8], SEP],
+        [CLS, question, SEP, *context[6:9], SEP],
+    ]
+    blank = [-1, -1]
+    assert rows(windows, "offsets")[2] == [blank, blank, blank, [12, 13], [14, 15], [16, 17], blank]
+    assert windows.lengths.tolist() == [9, 9, 7]
+    assert windows.context_begin.tolist() == [3, 3, 3]
+    assert windows.example.tolist() == [0, 0, 0]
+    assert windows.start.tolist() == [0, 4, 0]  # "e" is in the first window too, "f" is not
+    assert windows.end.tolist() == [0, 5, 0]
+    assert len(windows) == 3
+
+
+def test_dtypes(tokenizer):
+    dtypes = {name: column.dtype for name, column in columns(build_windows([], tokenizer, WindowConfig())).items()}
+    assert dtypes.pop("row_splits") == np.int64
+    assert set(dtypes.values()) == {np.dtype(np.int32)}
+
+
+@pytest.mark.parametrize(("context_tokens", "windows"), [(0, 1), (1, 1), (5, 1), (6, 2), (8, 2), (9, 3), (11, 3)])
+def test_number_of_windows(tokenizer, context_tokens, windows):
+    config = WindowConfig(max_seq_len=9, doc_stride=2)
+    assert len(build_windows([example("a " * context_tokens)], tokenizer, config)) == windows
+
+
+def test_questions_and_contexts_may_repeat(tokenizer):
+    config = WindowConfig(max_seq_len=10, doc_stride=1)
+    examples = [example("a b c d e f"), example("x"), example("a b c d e f", "r s"), example("x", "r s")]
+    together = build_windows(examples, tokenizer, config)
+    assert together.example.tolist() == [0, 1, 2, 2, 3]
+    alone = [build_windows([one], tokenizer, config) for one in examples]
+    assert rows(together, "tokens") == [row for windows in alone for row in rows(windows, "tokens")]
+    assert rows(together, "offsets") == [row for windows in alone for row in rows(windows, "offsets")]
+
+
+def test_a_long_question_is_cut(tokenizer):
+    config = WindowConfig(max_seq_len=12, doc_stride=1, max_question_len=4)
+    windows = build_windows([example("abc", "uvwxyz")], tokenizer, config)
+    tokens = ["[CLS]", "u", "##v", "##w", "##x", "[SEP]", "a", "##b", "##c", "[SEP]"]
+    assert tokenizer.convert_ids_to_tokens(windows.tokens) == tokens
+    assert windows.context_begin.tolist() == [6]
+
+
+@pytest.mark.parametrize("context", ["", " \n\t", "\u200b"])
+def test_a_blank_context_is_one_window_without_context(tokenizer, context):
+    answers = [(context, 0)] if context else []
+    windows = build_windows([example(context, answers=answers)], tokenizer, WindowConfig())
+    assert windows.tokens.tolist() == [CLS, *tokenizer.convert_tokens_to_ids(["q"]), SEP, SEP]
+    assert (windows.start.tolist(), windows.end.tolist()) == ([0], [0])
+
+
+@pytest.mark.parametrize(
+    ("answer", "first", "last"),
+    [
+        (("ab", 0), 0, 1),
+        (("b", 1), 1, 1),
+        (("b  c", 1), 1, 2),
+        (("  ", 2), 2, 2),  # meets no token: the next one
+        ((" ", 7), 4, 4),  # meets no token and none follows: the last one
+        (("", 4), 2, 2),
+        (("X", 99), 4, 4),  # an offset that scoring did not check
+    ],
+)
+def test_labels(tokenizer, answer, first, last):
+    # tokens: a [0, 1), ##b [1, 2), c [4, 5), ##d [5, 6), ##e [6, 7)
+    windows = build_windows([example("ab  cde ", answers=[answer, ("ab", 0)])], tokenizer, WindowConfig())
+    assert (windows.start.tolist(), windows.end.tolist()) == ([3 + first], [3 + last])
+
+
+def test_no_answer_and_unknown_offset_are_labelled_zero(tokenizer):
+    examples = [example("ab"), example("ab", answers=[("ab", -1)])]
+    windows = build_windows(examples, tokenizer, WindowConfig())
+    assert windows.start.tolist() == windows.end.tolist() == [0, 0]
+
+
+def test_a_question_that_leaves_no_room(tokenizer):
+    config = WindowConfig(max_seq_len=12, doc_stride=4)
+    fine = example("a b c d e f", "u v", id_="fine")
+    stuck = example("a b c d e f", "u v w x y", id_="stuck")
+    with pytest.raises(UserError, match=r"'stuck' \(5 tokens\) leaves 4 tokens .* raise max_seq_len") as error:
+        build_windows([fine, stuck], tokenizer, config)
+    assert "doc_stride = 4" in str(error.value)
+    with pytest.raises(UserError, match="leaves 0 tokens"):
+        build_windows([example("", "abcdefghijklmnop")], tokenizer, config)
+    # It matters only where one window is not enough.
+    assert len(build_windows([replace(stuck, context="a b c d")], tokenizer, config)) == 1
+
+
+@pytest.mark.parametrize("setting", [{"max_seq_len": 0}, {"doc_stride": -1}, {"max_question_len": 0}])
+def test_impossible_settings(setting):
+    with pytest.raises(UserError, match=f"{next(iter(setting))} must be at least"):
+        WindowConfig(**setting)
+
+
+TEXT = st.text(st.one_of(st.sampled_from("ab c.  é한ß中İ"), st.characters(codec="utf-8")), max_size=40)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    texts=st.lists(st.tuples(TEXT.map(lambda text: text[:6]), TEXT), min_size=1, max_size=3),
+    max_seq_len=st.integers(24, 40),
+    doc_stride=st.integers(0, 2),
+)
+def test_windows_are_those_of_transformers(tokenizer, texts, max_seq_len, doc_stride):
+    config = WindowConfig(max_seq_len=max_seq_len, doc_stride=doc_stride)
+    windows = build_windows([example(context, question) for question, context in texts], tokenizer, config)
+    reference = tokenizer(
+        [question for question, _ in texts],
+        [context for _, context in texts],
+        max_length=max_seq_len,
+        truncation="only_second",
+        stride=doc_stride,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
+    assert rows(windows, "tokens") == reference["input_ids"]
+    assert windows.example.tolist() == reference["overflow_to_sample_mapping"]
+    for w, offsets in enumerate(rows(windows, "offsets")):
+        in_context = [sequence == 1 for sequence in reference.sequence_ids(w)]
+        expected = reference["offset_mapping"][w]
+        assert offsets == [list(o) if c else [-1, -1] for o, c in zip(expected, in_context, strict=True)]
+        segments = (np.arange(len(offsets)) >= windows.context_begin[w]).astype(int).tolist()
+        assert segments == reference["token_type_ids"][w]
+
+
+@settings(deadline=None, max_examples=150)
+@given(contexts=st.lists(TEXT.filter(bool), min_size=1, max_size=3), data=st.data())
+def test_labels_are_the_tokens_that_meet_the_answer(tokenizer, contexts, data):
+    examples = []
+    for context in contexts:
+        begin = data.draw(st.integers(0, len(context) - 1))
+        end = data.draw(st.integers(begin + 1, len(context)))
+        examples.append(example(context, answers=[(context[begin:end], begin)]))
+    windows = build_windows(examples, tokenizer, WindowConfig(max_seq_len=20, doc_stride=6))
+    whole = build_windows(examples, tokenizer, WindowConfig(max_seq_len=999))
+    for w, offsets in enumerate(rows(windows, "offsets")):
+        ((text, begin),) = examples[windows.example[w]].answers
+        met = [i for i, (b, e) in enumerate(offsets) if b < begin + len(text) and e > begin and b >= 0]
+        all_met = [1 for b, e in rows(whole, "offsets")[windows.example[w]] if b < begin + len(text) and e > begin]
+        if met and len(met) == len(all_met):
+            assert (windows.start[w], windows.end[w]) == (met[0], met[-1])
+        elif all_met:
+            assert (windows.start[w], windows.end[w]) == (0, 0)
+
+
+def test_the_cache_holds_the_same_windows(tokenizer, tmp_path, monkeypatch):
+    examples = [example("a b c d e f", answers=[("c", 4)]), example("x", "r s")]
+    config = WindowConfig(max_seq_len=9, doc_stride=2)
+    built = build_windows(examples, tokenizer, config)
+    assert_same(load_windows(examples, tokenizer, config, None), built)
+    assert_same(load_windows(examples, tokenizer, config, tmp_path / "new"), built)
+    monkeypatch.setattr("tinybert_jax.data.windows.build_windows", None)  # from here on only the cache serves
+    tokenizer("a", truncation=True, max_length=8, padding="max_length")  # leaves its traces in the backend
+    cached = load_windows(examples, tokenizer, config, tmp_path / "new")
+    assert_same(cached, built)
+    assert all(isinstance(column, np.memmap) for column in columns(cached).values())
+    assert len(list((tmp_path / "new").iterdir())) == 1
+
+
+def test_the_cache_key_is_all_that_decides_the_windows(tokenizer, tmp_path):
+    base = example("a b c", answers=[("c", 4)])
+    changed = [replace(base, question="r"), replace(base, context="a b d"), replace(base, answers=())]
+    for examples in ([base], *([one] for one in changed), [base, base]):
+        load_windows(examples, tokenizer, WindowConfig(), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 5
+    load_windows([base], tokenizer, WindowConfig(doc_stride=64), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 6
+    load_windows([replace(base, id="other", title="t")], tokenizer, WindowConfig(), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "missing", "foreign"])
+def test_a_damaged_cache_is_built_again(tokenizer, tmp_path, damage):
+    examples = [example("a b c", answers=[("c", 4)])]
+    built = load_windows(examples, tokenizer, WindowConfig(), tmp_path)
+    tokens = built.tokens.copy()
+    (path,) = tmp_path.glob("*/tokens.npy")
+    match damage:
+        case "truncated":
+            path.write_bytes(path.read_bytes()[:-4])
+        case "empty":
+            path.write_bytes(b"")
+        case "missing":
+            path.unlink()
+        case "foreign":
+            np.save(path, np.arange(3))
+    again = load_windows(examples, tokenizer, WindowConfig(), tmp_path)
+    np.testing.assert_array_equal(again.tokens, tokens)
+    assert path.stat().st_size > 4 * len(tokens)

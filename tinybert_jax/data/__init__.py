@@ -1,0 +1,22 @@
+"""Text in, integer arrays out: SQuAD examples, token windows, batches."""
+
+from tinybert_jax.data.batches import Batch, Epochs, collate, default_buckets, eval_batches
+from tinybert_jax.data.squad import Answer, Example, read_squad
+from tinybert_jax.data.tokenizer import load_tokenizer
+from tinybert_jax.data.windows import WindowConfig, Windows, build_windows, load_windows
+
+__all__ = [
+    "Answer",
+    "Batch",
+    "Epochs",
+    "Example",
+    "WindowConfig",
+    "Windows",
+    "build_windows",
+    "collate",
+    "default_buckets",
+    "eval_batches",
+    "load_tokenizer",
+    "load_windows",
+    "read_squad",
+]

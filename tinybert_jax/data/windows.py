@@ -1,0 +1,223 @@
+"""Questions and contexts, tokenised and cut into windows that fit a model; labels, offsets and a disk cache.
+
+Left out: padding, which is a batch's business, and any tokenizer but BERT's WordPiece.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tinybert_jax.data.squad import Example
+from tinybert_jax.data.tokenizer import bare_backend
+from tinybert_jax.errors import UserError
+from tinybert_jax.files import atomic_path
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+_CACHE_FORMAT = 1  # raised when the same examples and settings would give other windows or files
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """How windows are cut; all in tokens.
+
+    Attributes:
+        max_seq_len: the longest window, question and special tokens included.
+        doc_stride: the OVERLAP of consecutive windows of a context.
+        max_question_len: where longer questions are cut.
+    """
+
+    max_seq_len: int = 384
+    doc_stride: int = 128
+    max_question_len: int = 64
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_seq_len", 1), ("doc_stride", 0), ("max_question_len", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """W windows, "[CLS] question [SEP] context [SEP]" each, in columns; a question's windows are consecutive.
+
+    The token columns are flat, window after window, unpadded: window w is `row_splits[w]:row_splits[w + 1]`.
+    The arrays may be memory-mapped.
+    """
+
+    tokens: np.ndarray  # (total,) int32
+    offsets: np.ndarray  # (total, 2) int32: [begin, end) in characters of the context; -1, -1 at other tokens
+    row_splits: np.ndarray  # (W + 1,) int64
+    context_begin: np.ndarray  # (W,) int32: position of the first context token; the context ends at length - 1
+    example: np.ndarray  # (W,) int32: index of the question among the examples
+    start: np.ndarray  # (W,) int32: label position; 0 ([CLS]) where the window does not hold the answer
+    end: np.ndarray  # (W,) int32, inclusive
+
+    def __len__(self) -> int:
+        return len(self.row_splits) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each window: (W,) int64."""
+        return np.diff(self.row_splits)
+
+
+def load_windows(
+    examples: Sequence[Example],
+    tokenizer: "PreTrainedTokenizerFast",
+    config: WindowConfig,
+    cache_dir: str | Path | None,
+) -> Windows:
+    """Returns `build_windows`' windows, memory-mapped from a cache where one is given.
+
+    The cache is a folder below `cache_dir`, named by a hash of all that decides the windows. It is written
+    when missing or damaged.
+
+    Raises:
+        UserError: as `build_windows`.
+    """
+    if cache_dir is None:
+        return build_windows(examples, tokenizer, config)
+    folder = Path(cache_dir) / _cache_key(examples, tokenizer, config)
+    windows = _read_cache(folder)
+    if windows is None:
+        built = build_windows(examples, tokenizer, config)
+        with atomic_path(folder) as temporary:
+            temporary.mkdir()
+            for field in fields(Windows):
+                np.save(temporary / f"{field.name}.npy", getattr(built, field.name))
+        windows = _read_cache(folder) or built
+    return windows
+
+
+def _cache_key(examples: Sequence[Example], tokenizer: "PreTrainedTokenizerFast", config: WindowConfig) -> str:
+    sha256 = hashlib.sha256(repr((_CACHE_FORMAT, asdict(config), bare_backend(tokenizer).to_str())).encode())
+    for example in examples:
+        sha256.update(repr((example.question, example.context, example.answers[:1])).encode())
+    return sha256.hexdigest()
+
+
+def _read_cache(folder: Path) -> Windows | None:
+    try:
+        columns = {field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(Windows)}
+    except (OSError, ValueError, EOFError):
+        return None
+    windows = Windows(**columns)
+    per_window = (windows.context_begin, windows.example, windows.start, windows.end)
+    sound = all(column.shape == (len(windows),) for column in per_window)
+    sound = sound and windows.tokens.shape == (windows.row_splits[-1],)
+    return windows if sound and windows.offsets.shape == (len(windows.tokens), 2) else None
+
+
+def build_windows(examples: Sequence[Example], tokenizer: "PreTrainedTokenizerFast", config: WindowConfig) -> Windows:
+    """Tokenises the examples and cuts them into windows.
+
+    The label is the first answer's token span where the window holds all of it, else (0, 0). An answer that
+    meets no token (say, a lone space) is labelled with the next token, or the last one if none follows. An
+    empty context gives one window without context tokens.
+
+    Raises:
+        UserError: a context needs several windows, and its question leaves no room for them to advance.
+    """
+    backend = bare_backend(tokenizer)
+    questions = _encode(backend.encode_batch_fast, [example.question for example in examples])
+    index = {text: i for i, text in enumerate(dict.fromkeys(example.context for example in examples))}
+    contexts = _encode(backend.encode_batch, list(index))
+    context_of = np.fromiter((index[example.context] for example in examples), np.int64, len(examples))
+
+    question_len = np.minimum(questions.lengths, config.max_question_len)
+    example, piece_begin, piece_len = _cut(examples, question_len, contexts.lengths[context_of], config)
+    question_len = question_len[example]
+    context_begin = question_len + 2
+    row_splits = np.concatenate([[0], np.cumsum(context_begin + piece_len + 1)])
+    row_begin = row_splits[:-1]
+
+    cls_id, sep_id = np.array([tokenizer.cls_token_id, tokenizer.sep_token_id], np.int32)
+    tokens = np.full(row_splits[-1], sep_id)
+    tokens[row_begin] = cls_id
+    tokens[_ranges(row_begin + 1, question_len)] = questions.ids[_ranges(questions.splits[example], question_len)]
+    offsets = np.full((row_splits[-1], 2), -1, np.int32)
+    target = _ranges(row_begin + context_begin, piece_len)
+    source = _ranges(contexts.splits[context_of[example]] + piece_begin, piece_len)
+    tokens[target] = contexts.ids[source]
+    offsets[target] = contexts.offsets[source]
+
+    answer = _answer_tokens(examples, contexts, context_of)[:, example] - piece_begin
+    held = (answer[0] >= 0) & (answer[1] < piece_len)
+    start, end = np.where(held, answer + context_begin, 0).astype(np.int32)
+    return Windows(tokens, offsets, row_splits, context_begin.astype(np.int32), example.astype(np.int32), start, end)
+
+
+class _Encoded(NamedTuple):
+    ids: np.ndarray  # (total,) int32, text after text
+    offsets: np.ndarray  # (total, 2) int32, in characters
+    splits: np.ndarray  # (texts + 1,) int64
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.splits)
+
+
+def _encode(encode_batch: Callable[..., list[Any]], texts: list[str], block: int = 4096) -> _Encoded:
+    """Tokenises texts, a block at a time: the tokenizer's own results take some 100 bytes a token."""
+    ids, offsets, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int32)], [0]
+    for begin in range(0, len(texts), block):
+        encodings = encode_batch(texts[begin : begin + block], add_special_tokens=False)
+        lengths.extend(map(len, encodings))
+        ids.append(_flat(encoding.ids for encoding in encodings))
+        offsets.append(_flat(chain.from_iterable(encoding.offsets) for encoding in encodings))
+    return _Encoded(np.concatenate(ids), np.concatenate(offsets).reshape(-1, 2), np.cumsum(lengths))
+
+
+def _flat(rows: Iterable[Iterable[int]]) -> np.ndarray:
+    return np.fromiter(chain.from_iterable(rows), np.int32)
+
+
+def _ranges(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Returns the concatenation of `arange(begin, begin + length)` over the rows."""
+    return np.arange(lengths.sum()) + np.repeat(begins - (np.cumsum(lengths) - lengths), lengths)
+
+
+def _cut(
+    examples: Sequence[Example], question_len: np.ndarray, context_len: np.ndarray, config: WindowConfig
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns each window's example and its piece of the context, as first token and length: (W,) each."""
+    room = config.max_seq_len - question_len - 3
+    step = room - config.doc_stride
+    stuck = np.flatnonzero((context_len > room) & (step < 1))
+    if len(stuck):
+        i = stuck[0]
+        raise UserError(
+            f"question {examples[i].id!r} ({question_len[i]} tokens) leaves {max(room[i], 0)} tokens of "
+            f"max_seq_len = {config.max_seq_len} to its context of {context_len[i]}, and windows that "
+            f"overlap by doc_stride = {config.doc_stride} need more to advance: "
+            "raise max_seq_len, or lower doc_stride or max_question_len"
+        )
+    rest = np.maximum(context_len - room, 0)  # what the first window does not hold
+    count = 1 - -rest // np.maximum(step, 1)
+    example = np.repeat(np.arange(len(examples)), count)
+    piece_begin = _ranges(np.zeros_like(count), count) * step[example]
+    return example, piece_begin, np.minimum(room[example], context_len[example] - piece_begin)
+
+
+def _answer_tokens(examples: Sequence[Example], contexts: _Encoded, context_of: np.ndarray) -> np.ndarray:
+    """Returns each first answer's first and last token within its context: (2, E); -1 without an answer."""
+    chars = np.full((len(examples), 2), -1, np.int64)
+    for i, example in enumerate(examples):
+        if example.answers:
+            text, start = example.answers[0]
+            chars[i] = start, start + len(text)
+    width = 1 + np.max(contexts.offsets, initial=0)  # makes (context, character) one sorted number
+    owner = np.repeat(np.arange(len(contexts.lengths)), contexts.lengths) * width
+    wanted = context_of * width + np.clip(chars, 0, width - 1).T
+    before = contexts.splits[context_of]
+    first = np.searchsorted(owner + contexts.offsets[:, 1], wanted[0], side="right") - before
+    last = np.searchsorted(owner + contexts.offsets[:, 0], wanted[1], side="left") - 1 - before
+    first = np.minimum(first, contexts.lengths[context_of] - 1)
+    return np.where(chars[:, 0] >= 0, [first, np.maximum(first, last)], -1)
