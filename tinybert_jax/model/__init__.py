@@ -1,0 +1,19 @@
+"""The networks and their weights."""
+
+from tinybert_jax.model.bert import BertForMaskedLM, BertForQuestionAnswering, Outputs, forward, init_params
+from tinybert_jax.model.config import BertConfig, bert_base, tinybert_4l_312, tinybert_6l_768
+from tinybert_jax.model.pretrained import load_pretrained, save_pretrained
+
+__all__ = [
+    "BertConfig",
+    "BertForMaskedLM",
+    "BertForQuestionAnswering",
+    "Outputs",
+    "bert_base",
+    "forward",
+    "init_params",
+    "load_pretrained",
+    "save_pretrained",
+    "tinybert_4l_312",
+    "tinybert_6l_768",
+]

@@ -1,0 +1,288 @@
+"""BERT in Flax Linen: the parameter tree of transformers, one to one, and one NamedTuple out.
+
+Modules hold parameters and read top to bottom; there are no mode flags. Dropout acts when a "dropout" key is
+supplied and not otherwise, and `attention` names the one thing besides hidden states that distillation compares.
+Deliberately left out: the pooler (span heads do not use it), relative positions, decoder and cross-attention.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from tinybert_jax.model.config import BertConfig
+from tinybert_jax.model.dropout import dropout
+
+Params = Mapping[str, Any]
+AttentionOutput = Literal["none", "scores", "probabilities"]
+
+_ACTIVATIONS = {
+    "gelu": lambda x: nn.gelu(x, approximate=False),
+    "gelu_new": lambda x: nn.gelu(x, approximate=True),
+    "relu": nn.relu,
+}
+
+
+class Inputs(Protocol):
+    """What a forward reads; `data.Batch` is one."""
+
+    @property
+    def input_ids(self) -> Any: ...  # (B, T) int
+    @property
+    def token_type_ids(self) -> Any: ...  # (B, T) int
+    @property
+    def attention_mask(self) -> Any: ...  # (B, T) bool, True at real tokens
+
+
+class Outputs(NamedTuple):
+    """What a forward returns. Under `jax.jit`, what the caller does not use is not computed.
+
+    Attributes:
+        logits: (B, T, 2) start and end logits, or (B, T, V) of the masked-LM head; float32.
+        hidden_states: (L + 1, B, T, D), the embeddings' output first.
+        queries: (L, B, T, N, H), with `attention="scores"`; scores are queries · keys / √H.
+        keys: (L, B, T, N, H), likewise.
+        probabilities: (L, B, N, T, S), with `attention="probabilities"`: what multiplied the values, so after
+            attention dropout where it acts.
+    """
+
+    logits: Array
+    hidden_states: Array
+    queries: Array | None = None
+    keys: Array | None = None
+    probabilities: Array | None = None
+
+
+class _Attended(NamedTuple):
+    context: Array  # (B, T, N, H)
+    queries: Array
+    keys: Array
+    probabilities: Array
+
+
+class _Module(nn.Module):
+    """What every block shares: the config, and layers that follow it."""
+
+    config: BertConfig
+
+    def dense(self, x: Array, features: int, name: str, dtype: str | None = None) -> Array:
+        init = nn.initializers.normal(self.config.initializer_range)
+        layer = nn.Dense(features, dtype=dtype or self.config.dtype, kernel_init=init, name=name)
+        # Tokens as the rows of one matrix: with a batch axis, XLA's CPU weight gradient takes three times as long.
+        return layer(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], features)
+
+    def layer_norm(self, x: Array) -> Array:
+        norm = nn.LayerNorm(
+            epsilon=self.config.layer_norm_eps, use_fast_variance=False, dtype=jnp.float32, name="LayerNorm"
+        )
+        return norm(x).astype(self.config.dtype)
+
+    def drop(self, x: Array, rate: float) -> Array:
+        if rate == 0 or not self.has_rng("dropout"):
+            return x
+        return dropout(x, rate, self.make_rng("dropout"))
+
+
+class Embeddings(_Module):
+    """Sum of word, position and segment embeddings, normalised."""
+
+    @nn.compact
+    def __call__(self, input_ids: Array, token_type_ids: Array) -> Array:
+        c = self.config
+
+        def table(rows: int, name: str) -> nn.Embed:
+            init = nn.initializers.normal(c.initializer_range)
+            return nn.Embed(rows, c.hidden_size, dtype=c.dtype, embedding_init=init, name=name)
+
+        words = table(c.vocab_size, "word_embeddings")(input_ids)
+        # BERT's table has a padding index: that row is used, and never trained.
+        words = jnp.where((input_ids == c.pad_token_id)[..., None], jax.lax.stop_gradient(words), words)
+        positions = jnp.arange(input_ids.shape[1])[None]
+        x = words + table(c.max_position_embeddings, "position_embeddings")(positions)
+        x = x + table(c.type_vocab_size, "token_type_embeddings")(token_type_ids)
+        return self.drop(self.layer_norm(x), c.hidden_dropout_prob)
+
+
+class SelfAttention(_Module):
+    """Multi-head scaled dot-product attention."""
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array) -> _Attended:
+        c = self.config
+        heads = (*x.shape[:2], c.num_attention_heads, c.head_size)
+        q, k, v = (self.dense(x, c.hidden_size, name).reshape(heads) for name in ("query", "key", "value"))
+        # Heads first, once: every product below is then a batch of plain matrix products.
+        queries, keys, values = (jnp.swapaxes(y, 1, 2) for y in (q, k, v))
+        scores = jnp.einsum("bnth,bnsh->bnts", queries, keys, preferred_element_type=jnp.float32) * c.head_size**-0.5
+        scores = jnp.where(mask[:, None, None, :], scores, jnp.finfo(jnp.float32).min)
+        probabilities = self.drop(jax.nn.softmax(scores).astype(c.dtype), c.attention_probs_dropout_prob)
+        context = jnp.einsum("bnts,bnsh->bnth", probabilities, values)
+        return _Attended(jnp.swapaxes(context, 1, 2), q, k, probabilities)
+
+
+class Residual(_Module):
+    """Projection, dropout, residual sum and LayerNorm: the end of both halves of a layer."""
+
+    @nn.compact
+    def __call__(self, x: Array, residual: Array) -> Array:
+        x = self.dense(x, self.config.hidden_size, "dense")
+        return self.layer_norm(self.drop(x, self.config.hidden_dropout_prob) + residual)
+
+
+class Attention(_Module):
+    """Self-attention and its residual."""
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array) -> tuple[Array, _Attended]:
+        attended = SelfAttention(self.config, name="self")(x, mask)
+        return Residual(self.config, name="output")(attended.context.reshape(x.shape), x), attended
+
+
+class Intermediate(_Module):
+    """The feed-forward network's first half."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        return _ACTIVATIONS[self.config.hidden_act](self.dense(x, self.config.intermediate_size, "dense"))
+
+
+class Layer(_Module):
+    """One transformer layer."""
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array) -> tuple[Array, _Attended]:
+        x, attended = Attention(self.config, name="attention")(x, mask)
+        wide = Intermediate(self.config, name="intermediate")(x)
+        return Residual(self.config, name="output")(wide, x), attended
+
+
+class LayerStack(_Module):
+    """The layers in order, under the names "0", "1" and so on."""
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array) -> tuple[list[Array], list[_Attended]]:
+        states, attended = [x], []
+        for i in range(self.config.num_hidden_layers):
+            x, one = Layer(self.config, name=str(i))(x, mask)
+            states.append(x)
+            attended.append(one)
+        return states, attended
+
+
+class Encoder(_Module):
+    """The level of the tree that transformers calls `encoder.layer`."""
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array) -> tuple[list[Array], list[_Attended]]:
+        return LayerStack(self.config, name="layer")(x, mask)
+
+
+class Bert(_Module):
+    """Embeddings and encoder."""
+
+    def setup(self) -> None:
+        self.embeddings = Embeddings(self.config)
+        self.encoder = Encoder(self.config)
+
+    def __call__(self, inputs: Inputs) -> tuple[list[Array], list[_Attended]]:
+        return self.encoder(self.embeddings(inputs.input_ids, inputs.token_type_ids), inputs.attention_mask)
+
+
+def _outputs(logits: Array, states: list[Array], attended: list[_Attended], attention: AttentionOutput) -> Outputs:
+    outputs = Outputs(logits, jnp.stack(states))
+    if attention == "scores":
+        return outputs._replace(
+            queries=jnp.stack([a.queries for a in attended]), keys=jnp.stack([a.keys for a in attended])
+        )
+    if attention == "probabilities":
+        return outputs._replace(probabilities=jnp.stack([a.probabilities for a in attended]))
+    return outputs
+
+
+class BertForQuestionAnswering(_Module):
+    """BERT with the span head: one start and one end logit a token."""
+
+    @nn.compact
+    def __call__(self, inputs: Inputs, attention: AttentionOutput = "none") -> Outputs:
+        states, attended = Bert(self.config, name="bert")(inputs)
+        logits = self.dense(states[-1], 2, "qa_outputs", dtype="float32")
+        return _outputs(logits, states, attended, attention)
+
+
+class MaskedLMPredictions(_Module):
+    """Transform, then scores against the word embeddings themselves (tied decoder)."""
+
+    @nn.compact
+    def __call__(self, x: Array, embedding: Array) -> Array:
+        c = self.config
+        x = MaskedLMTransform(c, name="transform")(x)
+        bias = self.param("bias", nn.initializers.zeros, (c.vocab_size,))
+        product = jnp.einsum("btd,vd->btv", x, embedding.astype(c.dtype), preferred_element_type=jnp.float32)
+        return product + bias
+
+
+class MaskedLMTransform(_Module):
+    """Dense, activation, LayerNorm."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        return self.layer_norm(_ACTIVATIONS[self.config.hidden_act](self.dense(x, self.config.hidden_size, "dense")))
+
+
+class MaskedLMHead(_Module):
+    """The level of the tree that transformers calls `cls.predictions`."""
+
+    @nn.compact
+    def __call__(self, x: Array, embedding: Array) -> Array:
+        return MaskedLMPredictions(self.config, name="predictions")(x, embedding)
+
+
+class BertForMaskedLM(_Module):
+    """BERT with the masked-language-model head."""
+
+    def setup(self) -> None:
+        self.bert = Bert(self.config)
+        self.cls = MaskedLMHead(self.config)
+
+    def __call__(self, inputs: Inputs, attention: AttentionOutput = "none") -> Outputs:
+        states, attended = self.bert(inputs)
+        embedding = self.bert.variables["params"]["embeddings"]["word_embeddings"]["embedding"]
+        return _outputs(self.cls(states[-1], embedding), states, attended, attention)
+
+
+def forward(
+    model: BertForQuestionAnswering | BertForMaskedLM,
+    params: Params,
+    inputs: Inputs,
+    *,
+    attention: AttentionOutput = "none",
+    dropout_key: Array | None = None,
+) -> Outputs:
+    """Runs `model` on a batch: the one way in that the rest of the project uses.
+
+    Args:
+        model: the network.
+        params: its parameters, `{"bert": …, "qa_outputs": …}` or `{"bert": …, "cls": …}`.
+        inputs: a batch (B, T).
+        attention: what to return of the attention: queries and keys, probabilities, or nothing.
+        dropout_key: a key makes dropout act; without one the network is in evaluation.
+    """
+    rngs = None if dropout_key is None else {"dropout": dropout_key}
+    outputs = model.apply({"params": params}, inputs, attention, rngs=rngs)
+    assert isinstance(outputs, Outputs)
+    return outputs
+
+
+class _Tokens(NamedTuple):
+    input_ids: Array
+    token_type_ids: Array
+    attention_mask: Array
+
+
+def init_params(model: BertForQuestionAnswering | BertForMaskedLM, key: Array) -> dict[str, Any]:
+    """Parameters at BERT's initialisation: normal(initializer_range) matrices, zero biases, unit scales."""
+    zeros = jnp.zeros((1, 8), jnp.int32)
+    return dict(model.init(key, _Tokens(zeros, zeros, zeros == 0))["params"])

@@ -1,0 +1,86 @@
+"""How each format of weights is read. Nothing is ever unpickled without torch's safe loader."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from tinybert_jax.errors import UserError
+from tinybert_jax.files import read_json
+from tinybert_jax.hub import MSGPACK, ORBAX, SAFETENSORS, SAFETENSORS_INDEX, WEIGHTS
+
+Tensors = Iterator[tuple[str, np.ndarray]]
+
+
+def read_tensors(folder: Path) -> Tensors:
+    """All tensors of the first known weights file in `folder`, under transformers' names.
+
+    Raises:
+        UserError: no weights file, a shard is missing, or a file cannot be read as what its name says.
+    """
+    present = next((name for name in WEIGHTS if (folder / name).exists()), None)
+    if present is None:
+        raise UserError(f"{folder} holds no weights: one of {', '.join(WEIGHTS)} is needed")
+    path = folder / present
+    try:
+        if present == SAFETENSORS_INDEX:
+            for shard in sorted(set(read_json(path)["weight_map"].values())):
+                yield from _read_safetensors(folder / shard)
+        elif present == ORBAX:
+            yield from _read_orbax(path)
+        elif present == SAFETENSORS:
+            yield from _read_safetensors(path)
+        elif present == MSGPACK:
+            yield from _read_msgpack(path)
+        else:
+            yield from _read_torch(path)
+    except UserError:
+        raise
+    except Exception as error:  # every reader has its own exceptions; to the user they are one: a bad file
+        raise UserError(f"cannot read the weights in {path}: {type(error).__name__}: {error}") from error
+
+
+def _read_safetensors(path: Path) -> Tensors:
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise UserError(f"the index names a shard that is not there: {path}")
+    with safe_open(path, framework="numpy") as file:
+        for name in file.keys():  # noqa: SIM118  (not a dict)
+            yield name, file.get_tensor(name)
+
+
+def _read_torch(path: Path) -> Tensors:
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            f"{path} is a PyTorch pickle, read through torch's safe loader: pip install 'tinybert-jax[torch]'"
+        ) from error
+    for name, tensor in torch.load(path, map_location="cpu", weights_only=True).items():
+        yield name, tensor.float().numpy()
+
+
+def _read_msgpack(path: Path) -> Tensors:
+    from flax.serialization import msgpack_restore
+
+    yield from _named(msgpack_restore(path.read_bytes()))
+
+
+def _read_orbax(path: Path) -> Tensors:
+    import orbax.checkpoint as ocp
+
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        tree = checkpointer.metadata(path.absolute()).item_metadata.tree
+        # as numpy, because the devices that saved it may not be here
+        arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        yield from _named(checkpointer.restore(path.absolute(), restore_args=arguments))
+
+
+def _named(params: Any) -> Tensors:
+    """A Flax tree as dotted names; ours differ from transformers' in the last word alone."""
+    for path, leaf in flatten_dict(params).items():
+        yield ".".join(path), np.asarray(leaf)

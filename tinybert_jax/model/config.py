@@ -1,0 +1,102 @@
+"""The shape of a BERT, and the named sizes of the papers."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from tinybert_jax.errors import UserError
+
+Activation = Literal["gelu", "gelu_new", "relu"]
+Dtype = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """Architecture of a BERT encoder; field names and defaults are those of transformers' `config.json`.
+
+    Attributes:
+        dtype: what matrix products compute in. Parameters, softmax, LayerNorm and losses stay float32.
+
+    Raises:
+        UserError: a size, a rate or a name is out of range.
+    """
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: Activation = "gelu"
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    layer_norm_eps: float = 1e-12
+    initializer_range: float = 0.02
+    pad_token_id: int = 0
+    dtype: Dtype = "float32"
+
+    def __post_init__(self) -> None:
+        for field in (
+            "vocab_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+        ):
+            if getattr(self, field) < 1:
+                raise UserError(f"{field} must be at least 1, got {getattr(self, field)}")
+        if self.hidden_size % self.num_attention_heads:
+            raise UserError(
+                f"num_attention_heads must divide hidden_size, got {self.num_attention_heads} heads "
+                f"for {self.hidden_size} units"
+            )
+        for field in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            if not 0 <= getattr(self, field) < 1:
+                raise UserError(f"{field} must be in [0, 1), got {getattr(self, field)}")
+        for field, allowed in (("hidden_act", get_args(Activation)), ("dtype", get_args(Dtype))):
+            if getattr(self, field) not in allowed:
+                raise UserError(f"{field} must be one of {', '.join(allowed)}, got {getattr(self, field)!r}")
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head, H."""
+        return self.hidden_size // self.num_attention_heads
+
+    @classmethod
+    def from_transformers(cls, config: Mapping[str, Any]) -> "BertConfig":
+        """Reads the content of a transformers `config.json`.
+
+        A missing `model_type` is taken as BERT and keys this project has no use for are passed over: TinyBERT's
+        released checkpoints need both. `dtype` is ours alone: there it names the stored precision.
+
+        Raises:
+            UserError: another architecture, or relative positions.
+        """
+        if (kind := config.get("model_type", "bert")) != "bert":
+            raise UserError(f'model_type must be "bert", got {kind!r}: only BERT checkpoints can be loaded')
+        if (position := config.get("position_embedding_type", "absolute")) != "absolute":
+            raise UserError(f'position_embedding_type must be "absolute", got {position!r}')
+        known = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
+        return cls(**{key: value for key, value in config.items() if key in known and value is not None})
+
+    def to_transformers(self, architecture: str = "BertForQuestionAnswering") -> dict[str, Any]:
+        """The content of a `config.json` for transformers' class of that name."""
+        fields = dataclasses.asdict(self) | {"dtype": "float32"}  # the precision the parameters are stored in
+        return {"architectures": [architecture], "model_type": "bert", **fields}
+
+
+def bert_base() -> BertConfig:
+    """BERT-base, 110 M parameters (Devlin et al. 2019)."""
+    return BertConfig()
+
+
+def tinybert_6l_768() -> BertConfig:
+    """TinyBERT6, 67 M parameters (Jiao et al. 2020, section 4.1)."""
+    return BertConfig(num_hidden_layers=6)
+
+
+def tinybert_4l_312() -> BertConfig:
+    """TinyBERT4, 14.5 M parameters (Jiao et al. 2020, section 4.1)."""
+    return BertConfig(hidden_size=312, num_hidden_layers=4, intermediate_size=1200)

@@ -1,0 +1,39 @@
+"""Dropout from a counter-based hash: no stream of random bits is made, stored or moved.
+
+A cryptographic generator spends more time than the layer it regularises. Here an element's fate is a hash of its
+index and the layer's key, which fuses into whatever reads the result, and which depends on nothing else: the same
+key gives the same mask on one device or on many.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def _finalise(bits: Array) -> Array:
+    """MurmurHash3's 32-bit finaliser: every input bit flips every output bit about half of the time."""
+    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
+    bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
+    return bits ^ (bits >> 16)
+
+
+def _flat_index(shape: tuple[int, ...]) -> Array:
+    """Row-major index of each element, modulo 2³², written so that a sharded array computes its own part."""
+    index, stride = jnp.zeros(shape, jnp.uint32), 1
+    for axis in reversed(range(len(shape))):
+        index += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride % 2**32)
+        stride *= shape[axis]
+    return index
+
+
+def dropout(x: Array, rate: float, key: Array) -> Array:
+    """Zeroes each element of `x` with probability `rate` and scales the rest by 1 / (1 − rate).
+
+    Args:
+        x: any shape.
+        rate: in [0, 1).
+        key: a JAX random key; only 64 bits are drawn from it.
+    """
+    seed = jax.random.bits(key, (2,), jnp.uint32)
+    bits = _finalise(_finalise(_flat_index(x.shape) ^ seed[0]) + seed[1])
+    return jnp.where(bits >= jnp.uint32(rate * 2**32), x / (1 - rate), 0).astype(x.dtype)

@@ -1,0 +1,182 @@
+"""transformers checkpoint ⇄ parameters: one table of names, checked to be a bijection.
+
+Reading goes source → (name, array) pairs in transformers' naming → `_RULES` → our tree, and every way in which the
+result differs from the tree that the config promises is reported at once.
+"""
+
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from tinybert_jax.errors import UserError
+from tinybert_jax.files import atomic_path, read_json, write_json
+from tinybert_jax.hub import locate
+from tinybert_jax.model.bert import BertForMaskedLM, BertForQuestionAnswering, init_params
+from tinybert_jax.model.checkpoint_files import read_tensors
+from tinybert_jax.model.config import BertConfig
+
+Head = Literal["question-answering", "masked-lm"]
+
+_MODELS = {"question-answering": BertForQuestionAnswering, "masked-lm": BertForMaskedLM}
+_HEADS = {"question-answering": "qa_outputs", "masked-lm": "cls"}
+
+
+class MissingHeadWarning(UserWarning):
+    """The checkpoint has no such head: a fresh one was initialised."""
+
+
+class _Rule(NamedTuple):
+    """One family of names: transformers' pattern, our path, and whether the array is transposed on the way."""
+
+    theirs: str
+    ours: str
+    transpose: bool = False
+
+
+# The first rule that matches decides. Our tree keeps transformers' module names; only a tensor's last name differs.
+_RULES = (
+    _Rule(r"(.+\.LayerNorm)\.(?:weight|gamma)", r"\1.scale"),
+    _Rule(r"(.+\.LayerNorm)\.(?:bias|beta)", r"\1.bias"),
+    _Rule(r"(.+_embeddings)\.weight", r"\1.embedding"),
+    _Rule(r"(.+)\.weight", r"\1.kernel", transpose=True),
+    _Rule(r"(.+)\.bias", r"\1.bias"),
+)
+# What other classes keep in the same file, or what is derived: never a parameter of ours.
+_ELSEWHERE = re.compile(
+    r"(bert\.)?pooler\..+|classifier\..+|fit_denses\.\d+\..+|cls\.seq_relationship\..+"
+    r"|cls\.predictions\.decoder\..+|(bert\.)?embeddings\.position_ids"
+)
+_INVERSE = {"scale": "weight", "kernel": "weight", "embedding": "weight", "bias": "bias"}
+
+
+def load_pretrained(
+    name_or_path: str | Path, *, head: Head = "question-answering", seed: int = 0
+) -> tuple[BertConfig, dict[str, Any]]:
+    """Loads a BERT from a transformers checkpoint.
+
+    Args:
+        name_or_path: a hub id, or a folder with `config.json` and one of `model.safetensors`, a sharded
+            safetensors index, `flax_model.msgpack`, `pytorch_model.bin` (extra `torch`), or an orbax folder of ours.
+        head: which head to load beside the encoder.
+        seed: initialises the head where the checkpoint has none; a warning then names it.
+
+    Returns:
+        The config, and float32 parameters `{"bert": …, "qa_outputs": …}` (or `"cls"`) as numpy arrays.
+
+    Raises:
+        UserError: nothing there, unreadable, not a BERT, or tensors unexpected, missing or misshapen: all listed.
+    """
+    folder = locate(name_or_path)
+    config = load_config(folder)
+    found = _to_tree(read_tensors(folder), _HEADS[head])
+    expected = _initial(config, head, seed)
+    missing = expected.keys() - found.keys()
+    absent_head = {path for path in expected if path[0] == _HEADS[head]}
+    if missing >= absent_head:  # wholly absent: a fresh head is what fine-tuning starts from
+        names = ", ".join(sorted(".".join(path) for path in absent_head))
+        message = f"{name_or_path} has no {head} head: {names} start at random (seed {seed})"
+        warnings.warn(message, MissingHeadWarning, stacklevel=2)
+        found |= {path: expected[path] for path in absent_head}
+    _check(name_or_path, expected, found)
+    return config, unflatten_dict({path: found[path] for path in expected})
+
+
+def load_config(folder: str | Path) -> BertConfig:
+    """Reads a folder's `config.json`.
+
+    Raises:
+        UserError: missing, not JSON, or not a BERT this project can hold.
+    """
+    path = Path(folder) / "config.json"
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a JSON object, got {type(content).__name__}")
+    try:
+        return BertConfig.from_transformers(content)
+    except (UserError, TypeError) as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def save_pretrained(
+    folder: str | Path, config: BertConfig, params: Mapping[str, Any], tokenizer: Any | None = None
+) -> None:
+    """Writes a folder that transformers' `from_pretrained` loads with no key missing or unexpected.
+
+    Args:
+        folder: created, or replaced as a whole once everything is written.
+        config: the model's shape.
+        params: as `load_pretrained` returns them; stored as float32.
+        tokenizer: a transformers tokenizer, saved beside the weights when given.
+
+    Raises:
+        UserError: the parameters are not those of `config`.
+    """
+    from safetensors.numpy import save_file
+
+    head: Head = "masked-lm" if "cls" in params else "question-answering"
+    found = {path: np.asarray(jax.device_get(leaf), np.float32) for path, leaf in flatten_dict(params).items()}
+    _check("the given parameters", _initial(config, head, 0), found)
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        write_json(temporary / "config.json", config.to_transformers(_MODELS[head].__name__))
+        if tokenizer is not None:
+            tokenizer.save_pretrained(str(temporary))
+        # safetensors stores the buffer as it lies in memory: a transposed view would be written scrambled.
+        tensors = {_our_name_to_theirs(path): np.ascontiguousarray(_transposed(path, a)) for path, a in found.items()}
+        save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
+
+
+def _initial(config: BertConfig, head: Head, seed: int) -> dict[tuple[str, ...], np.ndarray]:
+    params = jax.jit(init_params, static_argnums=0)(_MODELS[head](config), jax.random.key(seed))
+    return {path: np.asarray(leaf) for path, leaf in flatten_dict(params).items()}
+
+
+def _to_tree(tensors: Iterable[tuple[str, np.ndarray]], head: str) -> dict[tuple[str, ...], np.ndarray]:
+    """Renames every tensor of the encoder and of `head`; other heads' are passed over."""
+    found: dict[tuple[str, ...], np.ndarray] = {}
+    other_heads = tuple(f"{name}." for name in _HEADS.values() if name != head)
+    for name, array in tensors:
+        if _ELSEWHERE.fullmatch(name) or name.startswith(other_heads):
+            continue
+        path, transpose = _their_name_to_ours(name)
+        if path in found:
+            raise UserError(f"the checkpoint holds {'.'.join(path)} twice, the second time as {name!r}")
+        found[path] = np.asarray(array.T if transpose else array, np.float32, order="C")
+    return found
+
+
+def _their_name_to_ours(name: str) -> tuple[tuple[str, ...], bool]:
+    if not name.startswith(("bert.", "cls.", "qa_outputs.")):
+        name = f"bert.{name}"  # an encoder saved alone
+    for rule in _RULES:
+        if match := re.fullmatch(rule.theirs, name):
+            return tuple(match.expand(rule.ours).split(".")), rule.transpose
+    return tuple(name.split(".")), False  # a Flax tree's own names; anything else is reported as unexpected
+
+
+def _our_name_to_theirs(path: tuple[str, ...]) -> str:
+    return ".".join((*path[:-1], _INVERSE[path[-1]]))
+
+
+def _transposed(path: tuple[str, ...], array: np.ndarray) -> np.ndarray:
+    return array.T if path[-1] == "kernel" else array
+
+
+def _check(source: object, expected: Mapping[tuple[str, ...], Any], found: Mapping[tuple[str, ...], Any]) -> None:
+    """Raises one error with every difference between the two trees."""
+    describe: Callable[[tuple[str, ...]], str] = ".".join
+    lines = [f"  unexpected  {describe(p)}, shape {found[p].shape}" for p in sorted(found.keys() - expected.keys())]
+    lines += [f"  missing     {describe(p)}, shape {expected[p].shape}" for p in sorted(expected.keys() - found.keys())]
+    lines += [
+        f"  misshapen   {describe(p)}: config.json says {expected[p].shape}, the tensor is {found[p].shape}"
+        for p in sorted(expected.keys() & found.keys())
+        if expected[p].shape != found[p].shape
+    ]
+    if lines:
+        raise UserError(f"{source} does not hold the BERT that its config promises:\n" + "\n".join(lines))
