@@ -1,0 +1,107 @@
+"""One training step: forward of teacher and student, loss, gradients, update; jitted, donated, sharded over `data`."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from tinybert_jax.distill.objectives import Metrics, Objective
+from tinybert_jax.errors import UserError
+from tinybert_jax.model.bert import BertForQuestionAnswering, Params, forward
+
+Batch = TypeVar("Batch")
+
+
+class TrainState(NamedTuple):
+    """All that training changes.
+
+    Attributes:
+        step: () int32, batches seen.
+        params: `{"model": …, "projection": …}`.
+        opt_state: the optimiser's.
+    """
+
+    step: Array
+    params: dict[str, Any]
+    opt_state: optax.OptState
+
+
+TrainStep = Callable[[TrainState, Params | None, Any, Array], tuple[TrainState, Metrics]]
+
+
+def data_mesh() -> Mesh:
+    """All devices along one axis, `data`: batches are split over it, parameters are on every device."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Copies every array of `tree` to every device; what is there already is copied too, so it may be donated."""
+    return jax.device_put(jax.tree.map(jnp.array, tree), NamedSharding(mesh, PartitionSpec()))
+
+
+def shard_batch(batch: Batch, mesh: Mesh) -> Batch:
+    """Splits a batch's rows over the devices.
+
+    Raises:
+        UserError: the batch size is not a multiple of the number of devices.
+    """
+    rows = jax.tree.leaves(batch)[0].shape[0]
+    if rows % mesh.size:
+        raise UserError(f"batch_size must be a multiple of the {mesh.size} devices, got {rows}")
+    return jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+
+
+def create_state(params: Params, projection: Params, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """The state before a stage's first step.
+
+    Args:
+        params: the student's parameters; copied, so that donation leaves the caller's alone.
+        projection: the objective's own parameters.
+        optimizer: as given to `make_train_step`.
+        mesh: where to put it.
+    """
+    trained = replicate({"model": params, "projection": projection}, mesh)
+    return TrainState(replicate(np.int32(0), mesh), trained, replicate(optimizer.init(trained), mesh))
+
+
+def make_train_step(
+    student: BertForQuestionAnswering,
+    teacher: BertForQuestionAnswering | None,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+) -> TrainStep:
+    """Builds `step(state, teacher_params, batch, key) -> (state, metrics)`.
+
+    The state is donated. The teacher's parameters are an argument: neither closed over, nor differentiated, nor
+    updated; the teacher runs in evaluation. Dropout's key is `fold_in(key, state.step)`, so that a resumed run
+    draws what an uninterrupted one would. Metrics stay on the device.
+
+    Args:
+        student: the network that is trained.
+        teacher: the network it learns from; None for an objective that uses none.
+        objective: what is compared.
+        optimizer: turns gradients into updates.
+    """
+
+    def loss_fn(params: Params, taught: Any, batch: Any, key: Array) -> tuple[Array, Metrics]:
+        outputs = forward(student, params["model"], batch, attention=objective.attention, dropout_key=key)
+        return objective.loss(outputs, taught, params["projection"], batch)
+
+    def step(state: TrainState, teacher_params: Params | None, batch: Any, key: Array) -> tuple[TrainState, Metrics]:
+        taught = None
+        if objective.uses_teacher:
+            assert teacher is not None and teacher_params is not None
+            taught = jax.lax.stop_gradient(forward(teacher, teacher_params, batch, attention=objective.attention))
+        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, terms), grads = grad_fn(state.params, taught, batch, jax.random.fold_in(key, state.step))
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = {"loss": loss, **terms, "grad_norm": optax.global_norm(grads)}
+        return TrainState(state.step + 1, params, opt_state), metrics  # pyright: ignore[reportArgumentType]
+
+    return jax.jit(step, donate_argnums=0)
