@@ -1,0 +1,104 @@
+"""Score a model on a data set: forward over all windows, answers, official metrics."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from tinybert_jax.data import Batch, Example, Windows, default_buckets, eval_batches
+from tinybert_jax.distill import data_mesh, shard_batch
+from tinybert_jax.distill.step import replicate
+from tinybert_jax.files import write_json
+from tinybert_jax.model import BertForQuestionAnswering, forward
+from tinybert_jax.model.bert import Params
+from tinybert_jax.scoring import AnswerConfig, Answers, find_answers, squad_metrics
+
+
+class Dataset(NamedTuple):
+    """Questions and the windows built from them."""
+
+    examples: Sequence[Example]
+    windows: Windows
+
+
+class Evaluation(NamedTuple):
+    """Official metrics in percent, and the answers they were measured on."""
+
+    metrics: dict[str, Any]
+    answers: Answers
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(model: BertForQuestionAnswering, params: Params, batch: Batch) -> jax.Array:
+    return forward(model, params, batch).logits
+
+
+def predict_logits(
+    model: BertForQuestionAnswering,
+    params: Params,
+    windows: Windows,
+    *,
+    batch_size: int = 32,
+    buckets: Sequence[int] = (),
+) -> np.ndarray:
+    """Start and end logits of every token of every window.
+
+    Args:
+        model: the network.
+        params: its parameters.
+        windows: W windows.
+        batch_size: windows a forward; rounded up to a multiple of the devices.
+        buckets: batch lengths; the default ones up to the longest window when empty.
+
+    Returns:
+        (total tokens, 2) float32, aligned with `windows.tokens`.
+    """
+    from tqdm import tqdm
+
+    mesh = data_mesh()
+    batch_size = -(-batch_size // mesh.size) * mesh.size
+    longest = min(-(-int(windows.lengths.max()) // 64) * 64, model.config.max_position_embeddings)
+    params = replicate(params, mesh)
+    logits = np.empty((len(windows.tokens), 2), np.float32)
+    batches = eval_batches(windows, batch_size, buckets or default_buckets(longest))
+    total = -(-len(windows) // batch_size)
+    for indices, batch in tqdm(batches, desc="scoring", unit="batch", total=total, disable=None, leave=False):
+        rows = np.asarray(_logits(model, params, shard_batch(batch, mesh)))
+        for row, window in enumerate(indices):
+            begin, end = windows.row_splits[window], windows.row_splits[window + 1]
+            logits[begin:end] = rows[row, : end - begin]
+    return logits
+
+
+def evaluate(
+    model: BertForQuestionAnswering,
+    params: Params,
+    data: Dataset,
+    answers: AnswerConfig | None = None,
+    *,
+    batch_size: int = 32,
+    buckets: Sequence[int] = (),
+) -> Evaluation:
+    """Answers every question of `data` and scores the answers by the official SQuAD rules.
+
+    Args:
+        model: the network.
+        params: its parameters.
+        data: questions and their windows.
+        answers: how answers are read off the logits.
+        batch_size: windows a forward.
+        buckets: batch lengths.
+    """
+    logits = predict_logits(model, params, data.windows, batch_size=batch_size, buckets=buckets)
+    found = find_answers(data.examples, data.windows, logits, answers)
+    return Evaluation(squad_metrics(data.examples, found.predictions, found.null_odds, threshold=np.inf), found)
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """Writes metrics.json, predictions.json and null_odds.json, each whole or not at all."""
+    write_json(folder / "metrics.json", evaluation.metrics)
+    write_json(folder / "predictions.json", evaluation.answers.predictions)
+    write_json(folder / "null_odds.json", evaluation.answers.null_odds)

@@ -1,0 +1,189 @@
+"""From a recipe to what training needs, every mistake found before the first step."""
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from tinybert_jax.data import Example, load_tokenizer, load_windows, read_squad
+from tinybert_jax.data.synthetic import make_squad, train_tokenizer
+from tinybert_jax.errors import UserError
+from tinybert_jax.files import atomic_path, read_json, write_json
+from tinybert_jax.model import (
+    BertConfig,
+    BertForQuestionAnswering,
+    init_params,
+    load_pretrained,
+    save_pretrained,
+)
+from tinybert_jax.model.pretrained import MissingHeadWarning
+from tinybert_jax.run.evaluation import Dataset
+from tinybert_jax.run.recipes import Recipe
+
+_FREE_TO_CHANGE = ("checkpoint_every", "log_every", "cache")  # a run may be continued with others
+
+
+class Model(NamedTuple):
+    """A question-answering BERT."""
+
+    config: BertConfig
+    params: dict[str, Any]
+
+    @property
+    def network(self) -> BertForQuestionAnswering:
+        """The module that `params` belong to."""
+        return BertForQuestionAnswering(self.config)
+
+
+class Materials(NamedTuple):
+    """All that a recipe names, loaded and checked against each other."""
+
+    student: Model
+    teacher: Model | None
+    tokenizer: Any
+    train: Dataset
+    augmented: Dataset
+    dev: Dataset
+
+
+def claim_folder(recipe: Recipe, output: Path) -> None:
+    """Writes recipe.json into `output`, or checks that the run there is of this very recipe.
+
+    Raises:
+        UserError: the folder holds another recipe's run, or something else.
+    """
+    path = output / "recipe.json"
+    content = _as_json(recipe)
+    if not path.exists():
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise UserError(f"{output} exists and holds no run of ours: name a new or an empty folder")
+        write_json(path, content)
+        return
+    before = _flatten(read_json(path))
+    changed = {key for key, value in _flatten(content).items() if before.pop(key, None) != value} | before.keys()
+    changed = sorted(key for key in changed if key.split(".")[0] not in _FREE_TO_CHANGE)
+    if changed:
+        raise UserError(
+            f"{output} holds a run of another recipe, different in {', '.join(changed)}: "
+            "name another folder, or give the same recipe and options to continue that run"
+        )
+
+
+def prepare(recipe: Recipe, output: Path) -> Materials:
+    """Loads models and data and checks that they fit each other and the recipe.
+
+    Raises:
+        UserError: something is missing, malformed or does not fit.
+    """
+    if recipe.synthetic is not None:
+        recipe = _generate(recipe, output / "synthetic")
+    tokenizer = load_tokenizer(recipe.student)
+    if recipe.teacher is not None:
+        _check_same_vocabulary(recipe, tokenizer, load_tokenizer(recipe.teacher))
+    student = _load_model(recipe.student, recipe, tokenizer)
+    teacher = None if recipe.teacher is None else _load_model(recipe.teacher, recipe, tokenizer)
+    for stage in recipe.stages:
+        if teacher is not None:
+            stage.objective.check(student.config, teacher.config)
+        if stage.batch_size % jax.device_count():
+            raise UserError(f"batch_size must be a multiple of the {jax.device_count()} devices: {stage.batch_size}")
+
+    def dataset(source: str, questions: int | None) -> Dataset:
+        examples = _sample(read_squad(source), questions, recipe.seed)
+        return Dataset(examples, load_windows(examples, tokenizer, recipe.windows, recipe.cache / "windows"))
+
+    train, dev = dataset(recipe.train, recipe.train_questions), dataset(recipe.dev, recipe.dev_questions)
+    augmented = train if recipe.augmented is None else dataset(recipe.augmented, None)
+    return Materials(student, teacher, tokenizer, train, augmented, dev)
+
+
+def load_qa_model(name_or_path: str) -> Model:
+    """Loads a model that must have a trained question-answering head.
+
+    Raises:
+        UserError: as `load_pretrained`, or there is no such head.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", MissingHeadWarning)
+        try:
+            return Model(*load_pretrained(name_or_path))
+        except MissingHeadWarning as warning:
+            raise UserError(
+                f"{name_or_path} is an encoder without a question-answering head: fine-tune it first "
+                "(python train.py finetune-teacher --student …), or give it --teacher-stages"
+            ) from warning
+
+
+def _load_model(name: str, recipe: Recipe, tokenizer: Any) -> Model:
+    is_final_teacher = name == recipe.teacher and not recipe.teacher_stages
+    model = load_qa_model(name) if is_final_teacher else Model(*load_pretrained(name, seed=recipe.seed))
+    config = model.config
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(f"{name}: the tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size}")
+    if recipe.windows.max_seq_len > config.max_position_embeddings:
+        raise UserError(
+            f"{name}: max_seq_len {recipe.windows.max_seq_len} is over the model's "
+            f"{config.max_position_embeddings} positions: lower --windows.max-seq-len"
+        )
+    return model._replace(config=dataclasses.replace(config, dtype=recipe.dtype))
+
+
+def _check_same_vocabulary(recipe: Recipe, student: Any, teacher: Any) -> None:
+    ours, theirs = student.get_vocab(), teacher.get_vocab()
+    if ours != theirs:
+        differing = sorted(ours.items() ^ theirs.items())[:3]
+        raise UserError(
+            f"teacher and student must share one vocabulary, got {len(theirs)} tokens in {recipe.teacher} and "
+            f"{len(ours)} in {recipe.student}, different in {differing} …: choose a pair made from the same BERT"
+        )
+    if student.backend_tokenizer.normalizer.__getstate__() != teacher.backend_tokenizer.normalizer.__getstate__():
+        raise UserError(f"teacher {recipe.teacher} and student {recipe.student} must treat case and accents alike")
+
+
+def _sample(examples: Sequence[Example], count: int | None, seed: int) -> Sequence[Example]:
+    """`count` examples at random, in their order; all of them when there are no more."""
+    if count is None or count >= len(examples):
+        return examples
+    chosen = np.random.default_rng(seed).choice(len(examples), count, replace=False)
+    return [examples[i] for i in sorted(chosen)]
+
+
+def _generate(recipe: Recipe, folder: Path) -> Recipe:
+    """Writes the synthetic task's data and untrained models once, and points the recipe at them."""
+    task = recipe.synthetic
+    assert task is not None
+    if not folder.exists():
+        train, dev = make_squad(task.data)
+        tokenizer = train_tokenizer(train, task.teacher.vocab_size)
+        with atomic_path(folder) as temporary:
+            write_json(temporary / "train.json", train)
+            write_json(temporary / "dev.json", dev)
+            for index, name in enumerate(("teacher", "student")):
+                config = dataclasses.replace(getattr(task, name), vocab_size=len(tokenizer))
+                key = jax.random.fold_in(jax.random.key(recipe.seed), index)
+                save_pretrained(temporary / name, config, init_params(BertForQuestionAnswering(config), key), tokenizer)
+    paths = {name: str(folder / name) for name in ("teacher", "student")}
+    return dataclasses.replace(recipe, train=str(folder / "train.json"), dev=str(folder / "dev.json"), **paths)
+
+
+def _as_json(value: Any) -> Any:
+    """Dataclasses as objects that name their class, so that two objectives with equal fields differ."""
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: _as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"": type(value).__name__, **fields}
+    if isinstance(value, tuple):
+        return [_as_json(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {
+            path: leaf for key, item in items for path, leaf in _flatten(item, f"{prefix}.{key}".strip(".")).items()
+        }
+    return {prefix: value}

@@ -1,0 +1,233 @@
+"""Recipes: all that a run depends on, as frozen values that `train.py` takes by name and overrides by flag."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tinybert_jax.data.synthetic import SyntheticConfig
+from tinybert_jax.data.windows import WindowConfig
+from tinybert_jax.distill import Finetune, Intermediate, OptimizerConfig, Prediction
+from tinybert_jax.errors import UserError
+from tinybert_jax.model import BertConfig
+from tinybert_jax.model.config import Dtype
+from tinybert_jax.scoring import AnswerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(OptimizerConfig):
+    """One stage of training: an objective, how long, on what; and its optimiser's figures.
+
+    Attributes:
+        objective: what is compared.
+        epochs: passes over the data.
+        batch_size: windows a step, over all devices.
+        max_steps: ends the stage sooner, its schedule included.
+        augmented: train on the recipe's augmented data, where it has any.
+    """
+
+    objective: Finetune | Intermediate | Prediction
+    epochs: int = 5
+    batch_size: int = 26
+    max_steps: int | None = None
+    augmented: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("epochs", "batch_size", "max_steps"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def steps(self, steps_per_epoch: int) -> int:
+        """Batches in the stage."""
+        return min(self.epochs * steps_per_epoch, self.max_steps or self.epochs * steps_per_epoch)
+
+
+@dataclass(frozen=True)
+class SyntheticTask:
+    """A data set and two untrained models, generated at the start of the run instead of being fetched.
+
+    Attributes:
+        data: what to generate.
+        teacher: the teacher's shape; the vocabulary's size is that of the tokenizer trained on the data.
+        student: the student's.
+    """
+
+    data: SyntheticConfig
+    teacher: BertConfig
+    student: BertConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run: models and data by hub id or path, the stages, and what is measured.
+
+    Attributes:
+        name: the recipe's name.
+        student: the model that is trained.
+        teacher: the model it learns from; None where every stage is a `Finetune`.
+        train: training data, a SQuAD JSON file or a hub data set "owner/name:split".
+        dev: data the scores are measured on.
+        stages: the student's training, in order.
+        teacher_stages: training that turns `teacher` into the teacher; none where it is one already.
+        undistilled: optimiser for the same student trained on the labels alone, for as many steps as all
+            stages together: what distillation is compared to. None leaves the comparison out.
+        augmented: augmented training data for the stages that ask for it; they use `train` without it.
+        train_questions: train on a random sample of that many questions.
+        dev_questions: score a random sample of that many questions.
+        windows: how text is cut into windows.
+        answers: how answers are read off the logits.
+        buckets: batch lengths in tokens; empty for the defaults below `windows.max_seq_len`.
+        eval_batch_size: windows a forward when scoring.
+        dtype: what matrix products compute in.
+        seed: decides samples, batches, dropout and fresh heads.
+        checkpoint_every: steps between checkpoints.
+        log_every: steps between lines of metrics.jsonl.
+        cache: where tokenised data is kept between runs.
+        synthetic: generates data and models; `student`, `teacher`, `train` and `dev` are then its own.
+    """
+
+    name: str
+    student: str
+    teacher: str | None
+    train: str
+    dev: str
+    stages: tuple[Stage, ...]
+    teacher_stages: tuple[Stage, ...] = ()
+    undistilled: OptimizerConfig | None = None
+    augmented: str | None = None
+    train_questions: int | None = None
+    dev_questions: int | None = None
+    windows: WindowConfig = WindowConfig()
+    answers: AnswerConfig = AnswerConfig()
+    buckets: tuple[int, ...] = ()
+    eval_batch_size: int = 32
+    dtype: Dtype = "float32"
+    seed: int = 0
+    checkpoint_every: int = 500
+    log_every: int = 50
+    cache: Path = field(default_factory=lambda: Path.home() / ".cache" / "tinybert_jax")
+    synthetic: SyntheticTask | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("train_questions", "dev_questions", "eval_batch_size", "checkpoint_every", "log_every"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.stages:
+            raise UserError("a recipe needs at least one stage, got none")
+        if self.teacher is None and any(stage.objective.uses_teacher for stage in self.stages):
+            raise UserError("a stage that distils needs a teacher, got none: give --teacher")
+
+
+_SQUAD_2_TRAIN, _SQUAD_2_DEV = "rajpurkar/squad_v2:train", "rajpurkar/squad_v2:validation"
+
+
+def quickstart() -> Recipe:
+    """A generated task, end to end and offline: a teacher is trained, then distilled into a smaller student.
+
+    `python train.py quickstart --output runs/quickstart`
+    """
+    teacher = BertConfig(
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=512,
+        max_position_embeddings=128,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    student = BertConfig(
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=512,
+        max_position_embeddings=128,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    return Recipe(
+        name="quickstart",
+        student="synthetic/student",
+        teacher="synthetic/teacher",
+        train="synthetic/train.json",
+        dev="synthetic/dev.json",
+        teacher_stages=(Stage(objective=Finetune(), epochs=2, batch_size=32, learning_rate=1e-3),),
+        stages=(
+            Stage(objective=Intermediate(), epochs=1, batch_size=32, learning_rate=1e-3),
+            Stage(objective=Prediction(), epochs=1, batch_size=32, learning_rate=1e-3),
+        ),
+        undistilled=OptimizerConfig(learning_rate=1e-3),
+        windows=WindowConfig(max_seq_len=128, doc_stride=32),
+        synthetic=SyntheticTask(SyntheticConfig(), teacher, student),
+    )
+
+
+def tinybert_6l_768d_squad2() -> Recipe:
+    """The recipe of the model card deepset/tinybert-6l-768d-squad2, with the figures its authors ran.
+
+    `python train.py tinybert-6l-768d-squad2 --augmented augmented.json --output runs/tinybert-6l`
+
+    Published: 71.88 EM / 76.36 F1 on SQuAD 2.0 dev (73.82 / 77.17 by the hub's evaluator), with the training set
+    augmented 20 times for stage 1. Not run here.
+    """
+    return Recipe(
+        name="tinybert-6l-768d-squad2",
+        student="huawei-noah/TinyBERT_General_6L_768D",
+        teacher="deepset/bert-base-uncased-squad2",
+        stages=(
+            Stage(
+                objective=Intermediate(compare="probabilities"),
+                learning_rate=5e-5,
+                warmup=0.2,
+                augmented=True,
+            ),
+            Stage(objective=Prediction(temperature=1.0, soft_weight=1.0), learning_rate=3e-5, warmup=0.2),
+        ),
+        train=_SQUAD_2_TRAIN,
+        dev=_SQUAD_2_DEV,
+    )
+
+
+def finetune_teacher() -> Recipe:
+    """BERT-base fine-tuned on SQuAD 2.0: a teacher for the recipes above, where the hub's is not wanted.
+
+    `python train.py finetune-teacher --output runs/teacher`
+
+    Published for BERT-base: 74.5 EM / 77.7 F1 (the teacher of the TinyBERT paper). Not run here.
+    """
+    return Recipe(
+        name="finetune-teacher",
+        student="google-bert/bert-base-uncased",
+        teacher=None,
+        stages=(Stage(objective=Finetune(), epochs=2, batch_size=24, learning_rate=3e-5),),
+        train=_SQUAD_2_TRAIN,
+        dev=_SQUAD_2_DEV,
+    )
+
+
+def minilm_3l_squad2() -> Recipe:
+    """Six layers to three on real text, small enough for a CPU: both models 384 wide, of BERT's vocabulary.
+
+    `python train.py minilm-3l-squad2 --teacher FOLDER --student FOLDER --train TRAIN.json.gz --dev DEV.json.gz
+    --output runs/minilm`
+    """
+    return Recipe(
+        name="minilm-3l-squad2",
+        student="sentence-transformers/paraphrase-MiniLM-L3-v2",
+        teacher="sentence-transformers/all-MiniLM-L6-v2",
+        teacher_stages=(Stage(objective=Finetune(), epochs=2, batch_size=16, learning_rate=1e-4),),
+        stages=(
+            Stage(objective=Intermediate(), epochs=2, batch_size=16, learning_rate=2e-4, augmented=True),
+            Stage(objective=Prediction(), epochs=1, batch_size=16, learning_rate=1e-4),
+        ),
+        undistilled=OptimizerConfig(learning_rate=1e-4),
+        windows=WindowConfig(max_seq_len=256, doc_stride=96),
+        buckets=(128, 160, 192, 256),
+        train_questions=12_000,
+        dev_questions=2_000,
+        train=_SQUAD_2_TRAIN,
+        dev=_SQUAD_2_DEV,
+    )
+
+
+RECIPES = {
+    recipe().name: recipe for recipe in (quickstart, tinybert_6l_768d_squad2, finetune_teacher, minilm_3l_squad2)
+}

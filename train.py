@@ -1,0 +1,230 @@
+"""Distil a question-answering BERT: `python train.py RECIPE [--overrides] --output DIR`.
+
+A run trains up to three models, each in a folder of DIR: `teacher` (where the recipe has stages for it), `student`,
+and `student_without_distillation`, what the student is compared to. Each stage of each ends in a folder in
+transformers' layout that the next starts from. The same command again continues where the run stopped. At the end:
+
+    DIR/results.json     scores of every model on the recipe's dev data, and seconds
+    DIR/export/          the student, for transformers or tinybert_jax, with a model card
+    DIR/*/metrics.jsonl  and curves.png, what training looked like
+
+Deliberately left out: distributed launchers (jax.distributed's own will do) and hyper-parameter search.
+"""
+
+import dataclasses
+import json
+import shutil
+import sys
+import time
+import zlib
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import jax
+
+from tinybert_jax.data import Epochs, default_buckets
+from tinybert_jax.distill import (
+    Finetune,
+    Intermediate,
+    create_state,
+    data_mesh,
+    make_optimizer,
+    make_train_step,
+    shard_batch,
+)
+from tinybert_jax.distill.step import replicate
+from tinybert_jax.errors import UserError, run_script
+from tinybert_jax.files import atomic_path, write_json
+from tinybert_jax.model import load_pretrained, save_pretrained
+from tinybert_jax.run.allocator import keep_freed_memory
+from tinybert_jax.run.checkpoints import Checkpoints
+from tinybert_jax.run.evaluation import Evaluation, evaluate, write_evaluation
+from tinybert_jax.run.export import ModelCard, write_model_card
+from tinybert_jax.run.interrupt import StopSignals
+from tinybert_jax.run.prepare import Materials, Model, claim_folder, prepare
+from tinybert_jax.run.recipes import RECIPES, Recipe, Stage
+from tinybert_jax.run.tracking import Tracker, plot_curves
+
+
+class Part(NamedTuple):
+    """One model's training: where it goes, what it starts from, through which stages."""
+
+    folder: Path
+    start: Model
+    stages: tuple[Stage, ...]
+    teacher: Model | None = None
+
+
+def train(recipe: Recipe, output: Path) -> dict[str, Any]:
+    """Runs a recipe, or the rest of it, and returns what results.json holds."""
+    began = time.perf_counter()
+    claim_folder(recipe, output)
+    materials = prepare(recipe, output)
+    results: dict[str, Any] = {}
+
+    teacher = materials.teacher
+    if teacher is not None:
+        teacher = train_part(Part(output / "teacher", teacher, recipe.teacher_stages), recipe, materials)
+        results["teacher"] = score(teacher, output / "teacher", recipe, materials)
+
+    student = train_part(Part(output / "student", materials.student, recipe.stages, teacher), recipe, materials)
+    results["student"] = score(student, output / "student", recipe, materials)
+    export(student, results["student"], recipe, materials, output / "export")
+
+    if recipe.undistilled is not None:
+        folder = output / "student_without_distillation"
+        part = Part(folder, materials.student, (undistilled_stage(recipe, materials),))
+        results["student_without_distillation"] = score(train_part(part, recipe, materials), folder, recipe, materials)
+    results["seconds"] = round(time.perf_counter() - began, 1)
+    write_json(output / "results.json", results)
+    return results
+
+
+def train_part(part: Part, recipe: Recipe, materials: Materials) -> Model:
+    """Trains one model through its stages."""
+    model = part.start
+    for number, stage in enumerate(part.stages, start=1):
+        name = f"{number}-{type(stage.objective).__name__.lower()}"
+        model = train_stage(name, stage, model, part, recipe, materials)
+    if part.stages:
+        plot_curves(part.folder)
+    return model
+
+
+def train_stage(name: str, stage: Stage, student: Model, part: Part, recipe: Recipe, materials: Materials) -> Model:
+    """Trains one stage from its latest checkpoint, or from `student`, to its end."""
+    folder = part.folder / name
+    if (folder / "final").exists():
+        return Model(student.config, load_pretrained(folder / "final")[1])
+    objective, teacher, mesh = stage.objective, part.teacher, data_mesh()
+    data = materials.augmented if stage.augmented else materials.train
+    epochs = Epochs(data.windows, stage.batch_size, buckets(recipe), recipe.seed)
+    steps = stage.steps(epochs.steps_per_epoch)
+    optimizer = make_optimizer(stage, steps)
+    key = jax.random.fold_in(jax.random.key(recipe.seed), zlib.crc32(f"{part.folder.name}/{name}".encode()))
+    projection, teacher_params, teacher_network = {}, None, None
+    if objective.uses_teacher:
+        assert teacher is not None  # the recipe was refused otherwise
+        projection = objective.init_projection(key, student.config, teacher.config)
+        teacher_params, teacher_network = replicate(teacher.params, mesh), teacher.network
+    train_step = make_train_step(student.network, teacher_network, objective, optimizer)
+
+    with Checkpoints(folder / "checkpoints") as checkpoints, StopSignals() as stop:
+        start, state = checkpoints.restore(create_state(student.params, projection, optimizer, mesh))
+        progress = {"total_steps": steps, "start_step": start, "log_every": recipe.log_every}
+        with Tracker(part.folder, stage=name, **progress) as tracker:
+            for done in range(start + 1, steps + 1):
+                batch = shard_batch(epochs.batch_at(done - 1), mesh)
+                state, metrics = train_step(state, teacher_params, batch, key)
+                tracker.record(done, metrics)
+                if done % recipe.checkpoint_every == 0 or stop.requested:
+                    checkpoints.save(done, state)
+                if stop.requested:
+                    break
+    if stop.requested:
+        print(f"stopped in {part.folder.name}/{name}: the same command continues", file=sys.stderr)
+        sys.exit(128 + stop.requested)
+    params = jax.device_get(state.params["model"])
+    save_pretrained(folder / "final", student.config, params, materials.tokenizer)
+    shutil.rmtree(folder / "checkpoints")
+    return Model(student.config, params)
+
+
+def undistilled_stage(recipe: Recipe, materials: Materials) -> Stage:
+    """Fine-tuning for as many steps as all of distillation, at the last stage's batch size."""
+    assert recipe.undistilled is not None
+    steps = 0
+    for stage in recipe.stages:
+        windows = (materials.augmented if stage.augmented else materials.train).windows
+        steps += stage.steps(-(-len(windows) // stage.batch_size))
+    batch_size = recipe.stages[-1].batch_size
+    epochs = -(-steps * batch_size // len(materials.train.windows))
+    return Stage(
+        objective=Finetune(),
+        epochs=epochs,
+        batch_size=batch_size,
+        max_steps=steps,
+        **dataclasses.asdict(recipe.undistilled),
+    )
+
+
+def buckets(recipe: Recipe) -> tuple[int, ...]:
+    """The recipe's batch lengths."""
+    return recipe.buckets or default_buckets(recipe.windows.max_seq_len)
+
+
+def evaluate_on_dev(model: Model, recipe: Recipe, materials: Materials) -> Evaluation:
+    """Scores a model on the recipe's dev data."""
+    settings = {"batch_size": recipe.eval_batch_size, "buckets": buckets(recipe)}
+    return evaluate(model.network, model.params, materials.dev, recipe.answers, **settings)
+
+
+def score(model: Model, folder: Path, recipe: Recipe, materials: Materials) -> dict[str, float]:
+    """Scores a model and keeps its answers in its folder."""
+    evaluation = evaluate_on_dev(model, recipe, materials)
+    write_evaluation(folder, evaluation)
+    return {name: round(evaluation.metrics[name], 2) for name in ("exact", "f1")}
+
+
+def export(model: Model, scores: dict[str, float], recipe: Recipe, materials: Materials, folder: Path) -> None:
+    """Writes the student as a transformers folder with a model card."""
+    layer_map, teacher = None, materials.teacher
+    for stage in recipe.stages:
+        if isinstance(stage.objective, Intermediate) and teacher is not None:
+            layers = (model.config.num_hidden_layers, teacher.config.num_hidden_layers)
+            mapped = stage.objective.resolve_layer_map(*layers)
+            layer_map = ", ".join(f"{m} ← {g}" for m, g in enumerate(mapped, start=1))
+    stages = [
+        f"{number}. {type(stage.objective).__name__}: at most {stage.epochs} epochs, batch {stage.batch_size}, "
+        f"learning rate {stage.learning_rate:g}, warm-up {stage.warmup:g}"
+        for number, stage in enumerate(recipe.stages, start=1)
+    ]
+    card = ModelCard(
+        name=folder.resolve().parent.name,
+        student=recipe.student,
+        teacher=recipe.teacher,
+        recipe=recipe.name,
+        layer_map=layer_map,
+        training="\n".join(stages),
+        metrics=scores,
+        measured_on=recipe.dev,
+        datasets=(recipe.train,),
+    )
+    with atomic_path(folder) as temporary:
+        save_pretrained(temporary, model.config, model.params, materials.tokenizer)
+        write_model_card(temporary, card)
+
+
+def parse(arguments: list[str]) -> tuple[Recipe, Path]:
+    """Reads `RECIPE [--overrides] --output DIR`.
+
+    Raises:
+        UserError: no recipe of that name.
+    """
+    import tyro
+
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__, f"Recipes: {', '.join(RECIPES)}. Options: python train.py RECIPE --help", sep="\n")
+        sys.exit(0)
+    name, *overrides = arguments
+    if name not in RECIPES:
+        raise UserError(f"unknown recipe {name!r}: one of {', '.join(RECIPES)} must come first")
+    without_prefix = tyro.conf.arg(name="")
+
+    def run(recipe: Annotated[Recipe, without_prefix], output: Path) -> tuple[Recipe, Path]:
+        return recipe, output
+
+    run.__defaults__ = (RECIPES[name](), tyro.MISSING)
+    program, description = f"train.py {name}", RECIPES[name].__doc__
+    config = (tyro.conf.AvoidSubcommands,)
+    return tyro.cli(run, prog=program, description=description, args=overrides, config=config)
+
+
+def main() -> None:
+    """The command line."""
+    keep_freed_memory()
+    print(json.dumps(train(*parse(sys.argv[1:])), indent=2))
+
+
+if __name__ == "__main__":
+    run_script(main)
