@@ -4,11 +4,11 @@ A run trains up to three models, each in a folder of DIR: `teacher` (where the r
 and `student_without_distillation`, what the student is compared to. Each stage of each ends in a folder in
 transformers' layout that the next starts from. The same command again continues where the run stopped. At the end:
 
-    DIR/results.json     scores of every model on the recipe's dev data, and seconds
+    DIR/results.json     scores of every model on the recipe's dev data, and the seconds this command took
     DIR/export/          the student, for transformers or tinybert_jax, with a model card
     DIR/*/metrics.jsonl  and curves.png, what training looked like
 
-Deliberately left out: distributed launchers (jax.distributed's own will do) and hyper-parameter search.
+Deliberately left out: runs over several hosts, and hyper-parameter search.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ from tinybert_jax.run.checkpoints import Checkpoints
 from tinybert_jax.run.evaluation import Evaluation, evaluate, write_evaluation
 from tinybert_jax.run.export import ModelCard, write_model_card
 from tinybert_jax.run.interrupt import StopSignals
-from tinybert_jax.run.prepare import Materials, Model, claim_folder, prepare
+from tinybert_jax.run.prepare import Materials, Model, check_folder, claim_folder, prepare
 from tinybert_jax.run.recipes import RECIPES, Recipe, Stage
 from tinybert_jax.run.tracking import Tracker, plot_curves
 
@@ -58,8 +58,9 @@ class Part(NamedTuple):
 def train(recipe: Recipe, output: Path) -> dict[str, Any]:
     """Runs a recipe, or the rest of it, and returns what results.json holds."""
     began = time.perf_counter()
-    claim_folder(recipe, output)
+    check_folder(recipe, output)
     materials = prepare(recipe, output)
+    claim_folder(recipe, output)
     results: dict[str, Any] = {}
 
     teacher = materials.teacher

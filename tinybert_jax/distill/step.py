@@ -101,7 +101,7 @@ def make_train_step(
         (loss, terms), grads = grad_fn(state.params, taught, batch, jax.random.fold_in(key, state.step))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = {"loss": loss, **terms, "grad_norm": optax.global_norm(grads)}
+        metrics = {"loss": loss, **terms, "grad_norm": optax.tree.norm(grads)}
         return TrainState(state.step + 1, params, opt_state), metrics  # pyright: ignore[reportArgumentType]
 
     return jax.jit(step, donate_argnums=0)

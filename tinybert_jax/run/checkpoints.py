@@ -49,8 +49,9 @@ class Checkpoints:
         try:
             state: Any = self._manager.restore(step, args=ocp.args.StandardRestore(target))
         except Exception as error:  # orbax raises whatever its storage does; to the user all mean one thing
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise UserError(
-                f"cannot restore the checkpoint {self._folder / str(step)}: {type(error).__name__}: {error}; "
+                f"cannot restore the checkpoint {self._folder / str(step)}: {reason}; "
                 "remove that folder to continue from the one before"
             ) from error
         return step, state

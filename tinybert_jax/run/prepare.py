@@ -24,6 +24,7 @@ from tinybert_jax.model.pretrained import MissingHeadWarning
 from tinybert_jax.run.evaluation import Dataset
 from tinybert_jax.run.recipes import Recipe
 
+_RECIPE_FILE, _SYNTHETIC_FOLDER = "recipe.json", "synthetic"
 _FREE_TO_CHANGE = ("checkpoint_every", "log_every", "cache")  # a run may be continued with others
 
 
@@ -50,27 +51,30 @@ class Materials(NamedTuple):
     dev: Dataset
 
 
-def claim_folder(recipe: Recipe, output: Path) -> None:
-    """Writes recipe.json into `output`, or checks that the run there is of this very recipe.
+def check_folder(recipe: Recipe, output: Path) -> None:
+    """Checks that `output` is free, or holds a run of this very recipe.
 
     Raises:
         UserError: the folder holds another recipe's run, or something else.
     """
-    path = output / "recipe.json"
-    content = _as_json(recipe)
+    path = output / _RECIPE_FILE
     if not path.exists():
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if output.exists() and (not output.is_dir() or {item.name for item in output.iterdir()} - {_SYNTHETIC_FOLDER}):
             raise UserError(f"{output} exists and holds no run of ours: name a new or an empty folder")
-        write_json(path, content)
         return
-    before = _flatten(read_json(path))
-    changed = {key for key, value in _flatten(content).items() if before.pop(key, None) != value} | before.keys()
-    changed = sorted(key for key in changed if key.split(".")[0] not in _FREE_TO_CHANGE)
+    before, now = _flatten(read_json(path)), _flatten(_as_json(recipe))
+    differing = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+    changed = sorted(key for key in differing if key.split(".")[0] not in _FREE_TO_CHANGE)
     if changed:
         raise UserError(
             f"{output} holds a run of another recipe, different in {', '.join(changed)}: "
             "name another folder, or give the same recipe and options to continue that run"
         )
+
+
+def claim_folder(recipe: Recipe, output: Path) -> None:
+    """Writes the recipe into `output`, once it has been found sound."""
+    write_json(output / _RECIPE_FILE, _as_json(recipe))
 
 
 def prepare(recipe: Recipe, output: Path) -> Materials:
@@ -80,7 +84,7 @@ def prepare(recipe: Recipe, output: Path) -> Materials:
         UserError: something is missing, malformed or does not fit.
     """
     if recipe.synthetic is not None:
-        recipe = _generate(recipe, output / "synthetic")
+        recipe = _generate(recipe, output / _SYNTHETIC_FOLDER)
     tokenizer = load_tokenizer(recipe.student)
     if recipe.teacher is not None:
         _check_same_vocabulary(recipe, tokenizer, load_tokenizer(recipe.teacher))
@@ -156,10 +160,12 @@ def _generate(recipe: Recipe, folder: Path) -> Recipe:
     """Writes the synthetic task's data and untrained models once, and points the recipe at them."""
     task = recipe.synthetic
     assert task is not None
-    if not folder.exists():
+    marker, content = folder / "task.json", _as_json(task)
+    if not marker.exists() or read_json(marker) != content:
         train, dev = make_squad(task.data)
         tokenizer = train_tokenizer(train, task.teacher.vocab_size)
         with atomic_path(folder) as temporary:
+            write_json(temporary / marker.name, content)
             write_json(temporary / "train.json", train)
             write_json(temporary / "dev.json", dev)
             for index, name in enumerate(("teacher", "student")):

@@ -1,0 +1,99 @@
+"""The scoring script on the test's own data: with a model, and on files of predictions."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+import evaluate
+from tinybert_jax.data.synthetic import SyntheticConfig, make_squad, train_tokenizer
+from tinybert_jax.data.windows import WindowConfig
+from tinybert_jax.errors import UserError
+from tinybert_jax.model import BertConfig, BertForMaskedLM, BertForQuestionAnswering, init_params, save_pretrained
+
+ROOT = Path(evaluate.__file__).parent
+CONFIG = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A generated data set's path, and a model's that was never trained."""
+    folder = tmp_path_factory.mktemp("data")
+    squad, _ = make_squad(SyntheticConfig(train_articles=1, dev_articles=1, paragraphs_per_article=2))
+    tokenizer = train_tokenizer(squad, 400)
+    (folder / "data.json").write_text(json.dumps(squad))
+    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **CONFIG)
+    for name, model in (("model", BertForQuestionAnswering(config)), ("encoder", BertForMaskedLM(config))):
+        save_pretrained(folder / name, config, init_params(model, jax.random.key(0)), tokenizer)
+    return folder
+
+
+def ids_and_golds(path: Path):
+    questions = [qa for a in json.loads(path.read_text())["data"] for p in a["paragraphs"] for qa in p["qas"]]
+    return {qa["id"]: (qa["answers"] or [{"text": ""}])[0]["text"] for qa in questions}
+
+
+def test_a_model_s_files_score_what_was_printed(data, tmp_path):
+    metrics = evaluate.score_model(str(data / "model"), str(data / "data.json"), tmp_path / "out", batch_size=4)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
+    files = (tmp_path / "out" / "predictions.json", tmp_path / "out" / "null_odds.json")
+    again = evaluate.score_predictions(str(data / "data.json"), *files, threshold=float("inf"))
+    assert again == metrics
+    assert metrics["total"] == len(ids_and_golds(data / "data.json"))
+
+
+def test_the_command_scores_gold_answers_at_100(data, tmp_path):
+    predictions = tmp_path / "predictions.json"
+    predictions.write_text(json.dumps(ids_and_golds(data / "data.json")))
+    command = [sys.executable, "evaluate.py", "--predictions", predictions, "--data", data / "data.json"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    metrics = json.loads(ended.stdout)
+    assert (metrics["exact"], metrics["f1"], metrics["NoAns_f1"]) == (100.0, 100.0, 100.0)
+    assert "best_f1" not in metrics
+
+
+def test_the_threshold_turns_answers_into_none(data, tmp_path):
+    golds = ids_and_golds(data / "data.json")
+    predictions, odds = tmp_path / "predictions.json", tmp_path / "odds.json"
+    predictions.write_text(json.dumps(golds))
+    odds.write_text(json.dumps(dict.fromkeys(golds, 0.7)))
+    metrics = evaluate.score_predictions(str(data / "data.json"), predictions, odds, threshold=0.5)
+    assert (metrics["HasAns_exact"], metrics["NoAns_exact"], metrics["best_exact"]) == (0.0, 100.0, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either a MODEL or --predictions"),
+        (["MODEL", "--predictions", "x.json"], "give either a MODEL or --predictions"),
+        (["ENCODER"], "without a question-answering head"),
+        (["no/such/folder"], "no folder 'no/such/folder'"),
+        (["--predictions", "missing.json"], "cannot read missing.json"),
+        (["MODEL", "--windows.max-seq-len", "24", "--windows.doc-stride", "20"], "raise max_seq_len"),
+    ],
+)
+def test_mistakes_exit_with_2_and_one_line(data, monkeypatch, capsys, arguments, message):
+    names = {"MODEL": str(data / "model"), "ENCODER": str(data / "encoder")}
+    arguments = [names.get(argument, argument) for argument in arguments]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments, "--data", str(data / "data.json")])
+    with pytest.raises(UserError, match=message):
+        evaluate.main()
+    assert capsys.readouterr().out == ""
+
+
+def test_predictions_of_other_data_are_refused(data, tmp_path):
+    (tmp_path / "p.json").write_text('{"other": "x"}')
+    with pytest.raises(UserError, match="every question needs its prediction"):
+        evaluate.score_predictions(str(data / "data.json"), tmp_path / "p.json")
+    (tmp_path / "p.json").write_text('["x"]')
+    with pytest.raises(UserError, match="must be a JSON object"):
+        evaluate.score_predictions(str(data / "data.json"), tmp_path / "p.json")
+
+
+def test_windows_shrink_in_proportion_to_the_position_table():
+    assert evaluate.fit_windows(WindowConfig(384, 128, 64), 96) == WindowConfig(96, 32, 64)
+    assert evaluate.fit_windows(WindowConfig(64, 20, 64), 96) == WindowConfig(64, 20, 64)
