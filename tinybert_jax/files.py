@@ -17,15 +17,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     On an exception the temporary is removed and whatever was at `path` stays as it was.
     """
-    path = Path(path)
+    path = Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    temporary = scratch / path.name
+    temporary, replaced = scratch / path.name, scratch / "replaced"
     try:
         yield temporary
-        if path.is_dir():  # a folder cannot be replaced in one call: the old one steps aside first
-            path.replace(scratch / "replaced")
+        if path.is_dir() and temporary.is_dir():  # not replaced in one call: the old one steps aside first
+            path.replace(replaced)
         temporary.replace(path)
+    except BaseException:
+        if replaced.exists() and not path.exists():  # interrupted between the two
+            replaced.replace(path)
+        raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

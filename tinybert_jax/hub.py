@@ -24,22 +24,24 @@ def locate(name_or_path: str | Path) -> Path:
     name = str(name_or_path)
     if path.exists() or name.count("/") > 1 or name.startswith((".", "/", "~")):
         raise UserError(f"a model is a folder with a config.json, or a hub id; there is no folder {name!r}")
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
     try:
         return _fetch(name)
-    except (OSError, HfHubHTTPError, HFValidationError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # the hub client's own, or its HTTP library's
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{name!r} is neither a folder here nor a model the hub would give: {reason}") from error
 
 
 def _fetch(name: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         files = {file.rfilename for file in HfApi().model_info(name).siblings or ()}
-    except Exception:  # no connection, whatever its name: what an earlier run fetched will do
-        return Path(snapshot_download(name, local_files_only=True))
+    except Exception as error:  # no connection, whatever its name: what an earlier run fetched will do
+        try:
+            return Path(snapshot_download(name, local_files_only=True))
+        except LocalEntryNotFoundError:
+            raise error from None
     # A repository often holds the same weights three times over: one file is enough.
     weights = next((file for file in WEIGHTS if file in files), TORCH)
     patterns = ["*.json", "vocab.txt", "model-*.safetensors" if weights == SAFETENSORS_INDEX else weights]

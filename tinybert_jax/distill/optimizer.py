@@ -42,7 +42,7 @@ class OptimizerConfig:
 
 
 def linear_warmup_decay(peak: float, updates: int, warmup: float) -> Callable[[Any], Any]:
-    """Rises from 0 to `peak` over ⌊warmup · updates⌋ updates, falls linearly to 0 at the last.
+    """Rises from 0 to `peak` over ⌊warmup · updates⌋ updates, then falls linearly to 0 after the last.
 
     The first update has rate 0 where there is any warm-up, as in BERT's and transformers' schedules.
 

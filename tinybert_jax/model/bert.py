@@ -6,13 +6,14 @@ Deliberately left out: the pooler (span heads do not use it), relative positions
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from tinybert_jax.errors import UserError
 from tinybert_jax.model.config import BertConfig
 from tinybert_jax.model.dropout import dropout
 
@@ -71,7 +72,7 @@ class _Module(nn.Module):
     def dense(self, x: Array, features: int, name: str, dtype: str | None = None) -> Array:
         init = nn.initializers.normal(self.config.initializer_range)
         layer = nn.Dense(features, dtype=dtype or self.config.dtype, kernel_init=init, name=name)
-        # Tokens as the rows of one matrix: with a batch axis, XLA's CPU weight gradient takes three times as long.
+        # Tokens as the rows of one matrix: with a batch axis, XLA's CPU weight gradient can take three times as long.
         return layer(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], features)
 
     def layer_norm(self, x: Array) -> Array:
@@ -92,6 +93,11 @@ class Embeddings(_Module):
     @nn.compact
     def __call__(self, input_ids: Array, token_type_ids: Array) -> Array:
         c = self.config
+        if input_ids.shape[1] > c.max_position_embeddings:  # the look-up would give NaN
+            raise UserError(
+                f"rows must fit the position table, max_position_embeddings = {c.max_position_embeddings}, "
+                f"got {input_ids.shape[1]} tokens"
+            )
 
         def table(rows: int, name: str) -> nn.Embed:
             init = nn.initializers.normal(c.initializer_range)
@@ -270,6 +276,8 @@ def forward(
         attention: what to return of the attention: queries and keys, probabilities, or nothing.
         dropout_key: a key makes dropout act; without one the network is in evaluation.
     """
+    if attention not in get_args(AttentionOutput):
+        raise ValueError(f"attention must be one of {get_args(AttentionOutput)}, got {attention!r}")
     rngs = None if dropout_key is None else {"dropout": dropout_key}
     outputs = model.apply({"params": params}, inputs, attention, rngs=rngs)
     assert isinstance(outputs, Outputs)
@@ -284,5 +292,5 @@ class _Tokens(NamedTuple):
 
 def init_params(model: BertForQuestionAnswering | BertForMaskedLM, key: Array) -> dict[str, Any]:
     """Parameters at BERT's initialisation: normal(initializer_range) matrices, zero biases, unit scales."""
-    zeros = jnp.zeros((1, 8), jnp.int32)
+    zeros = jnp.zeros((1, 1), jnp.int32)
     return dict(model.init(key, _Tokens(zeros, zeros, zeros == 0))["params"])

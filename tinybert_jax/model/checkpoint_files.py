@@ -1,6 +1,7 @@
 """How each format of weights is read. Nothing is ever unpickled without torch's safe loader."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ def read_tensors(folder: Path) -> Tensors:
     if present is None:
         raise UserError(f"{folder} holds no weights: one of {', '.join(WEIGHTS)} is needed")
     path = folder / present
-    try:
+    with _naming(path):
         if present == SAFETENSORS_INDEX:
             for shard in sorted(set(read_json(path)["weight_map"].values())):
-                yield from _read_safetensors(folder / shard)
+                with _naming(folder / shard):
+                    yield from _read_safetensors(folder / shard)
         elif present == ORBAX:
             yield from _read_orbax(path)
         elif present == SAFETENSORS:
@@ -37,6 +39,13 @@ def read_tensors(folder: Path) -> Tensors:
             yield from _read_msgpack(path)
         else:
             yield from _read_torch(path)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turns whatever a reader raises into one error that names the file."""
+    try:
+        yield
     except UserError:
         raise
     except Exception as error:  # every reader has its own exceptions; to the user they are one: a bad file

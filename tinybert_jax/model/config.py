@@ -44,6 +44,8 @@ class BertConfig:
             "num_hidden_layers",
             "num_attention_heads",
             "intermediate_size",
+            "max_position_embeddings",
+            "type_vocab_size",
         ):
             if getattr(self, field) < 1:
                 raise UserError(f"{field} must be at least 1, got {getattr(self, field)}")

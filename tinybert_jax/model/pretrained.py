@@ -7,6 +7,7 @@ result differs from the tree that the config promises is reported at once.
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -49,7 +50,7 @@ _RULES = (
 )
 # What other classes keep in the same file, or what is derived: never a parameter of ours.
 _ELSEWHERE = re.compile(
-    r"(bert\.)?pooler\..+|classifier\..+|fit_denses\.\d+\..+|cls\.seq_relationship\..+"
+    r"(bert\.)?pooler\..+|classifier\..+|fit_dense(s\.\d+)?\..+|cls\.seq_relationship\..+"
     r"|cls\.predictions\.decoder\..+|(bert\.)?embeddings\.position_ids"
 )
 _INVERSE = {"scale": "weight", "kernel": "weight", "embedding": "weight", "bias": "bias"}
@@ -75,14 +76,13 @@ def load_pretrained(
     folder = locate(name_or_path)
     config = load_config(folder)
     found = _to_tree(read_tensors(folder), _HEADS[head])
-    expected = _initial(config, head, seed)
-    missing = expected.keys() - found.keys()
-    absent_head = {path for path in expected if path[0] == _HEADS[head]}
-    if missing >= absent_head:  # wholly absent: a fresh head is what fine-tuning starts from
-        names = ", ".join(sorted(".".join(path) for path in absent_head))
+    expected = _shapes(config, head)
+    if not any(path[0] == _HEADS[head] for path in found):  # a fresh head is what fine-tuning starts from
+        fresh = _fresh_head(config, head, seed)
+        names = ", ".join(sorted(".".join(path) for path in fresh))
         message = f"{name_or_path} has no {head} head: {names} start at random (seed {seed})"
         warnings.warn(message, MissingHeadWarning, stacklevel=2)
-        found |= {path: expected[path] for path in absent_head}
+        found |= fresh
     _check(name_or_path, expected, found)
     return config, unflatten_dict({path: found[path] for path in expected})
 
@@ -121,7 +121,7 @@ def save_pretrained(
 
     head: Head = "masked-lm" if "cls" in params else "question-answering"
     found = {path: np.asarray(jax.device_get(leaf), np.float32) for path, leaf in flatten_dict(params).items()}
-    _check("the given parameters", _initial(config, head, 0), found)
+    _check("the given parameters", _shapes(config, head), found)
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         write_json(temporary / "config.json", config.to_transformers(_MODELS[head].__name__))
@@ -132,9 +132,16 @@ def save_pretrained(
         save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
 
 
-def _initial(config: BertConfig, head: Head, seed: int) -> dict[tuple[str, ...], np.ndarray]:
-    params = jax.jit(init_params, static_argnums=0)(_MODELS[head](config), jax.random.key(seed))
-    return {path: np.asarray(leaf) for path, leaf in flatten_dict(params).items()}
+def _shapes(config: BertConfig, head: Head) -> Mapping[tuple[str, ...], Any]:
+    """What the config promises, as shapes: nothing is computed."""
+    return flatten_dict(jax.eval_shape(partial(init_params, _MODELS[head](config)), jax.random.key(0)))
+
+
+def _fresh_head(config: BertConfig, head: Head, seed: int) -> dict[tuple[str, ...], np.ndarray]:
+    # under jit, the encoder's random numbers, which nobody reads, are not drawn
+    initialise = jax.jit(lambda key: init_params(_MODELS[head](config), key)[_HEADS[head]])
+    leaves = flatten_dict({_HEADS[head]: initialise(jax.random.key(seed))})
+    return {path: np.asarray(leaf) for path, leaf in leaves.items()}
 
 
 def _to_tree(tensors: Iterable[tuple[str, np.ndarray]], head: str) -> dict[tuple[str, ...], np.ndarray]:

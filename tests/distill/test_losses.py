@@ -1,0 +1,291 @@
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.core import jaxprs_in_params
+from jax.test_util import check_grads
+
+from tinybert_jax.distill import losses
+
+MASK = np.arange(5) < np.array([5, 3])[:, None]  # (2, 5): 8 real tokens
+NOTHING = np.zeros_like(MASK)
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+# Each loss as a function of the student's arrays and the mask, (B, T) = (2, 5); N = 2, H = 3.
+START, END = np.array([1, 0]), np.array([3, 2])
+CASES = {
+    "hidden_mse": (lambda s, mask: losses.hidden_mse(s, normal(1, 2, 5, 4), mask), [(2, 5, 4)]),
+    "projected_hidden_mse": (
+        lambda s, w, mask: losses.hidden_mse(s, normal(1, 2, 5, 4), mask, w),
+        [(2, 5, 3), (3, 4)],
+    ),
+    "attention_mse": (lambda s, mask: losses.attention_mse(s, normal(1, 2, 2, 5, 5), mask), [(2, 2, 5, 5)]),
+    "score_mse_gram": (
+        lambda q, k, mask: losses.score_mse_gram(q, k, normal(1, 2, 5, 2, 3), normal(2, 2, 5, 2, 3), mask),
+        [(2, 5, 2, 3), (2, 5, 2, 3)],
+    ),
+    "soft_cross_entropy": (lambda s, mask: losses.soft_cross_entropy(s, normal(1, 2, 5, 2), mask, 2.0), [(2, 5, 2)]),
+    "span_cross_entropy": (lambda s, mask: losses.span_cross_entropy(s, START, END, mask), [(2, 5, 2)]),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    """(loss, the student's arrays)."""
+    function, shapes = CASES[request.param]
+    return function, [normal(10 + i, *shape) for i, shape in enumerate(shapes)]
+
+
+def test_jit_changes_nothing(case):
+    loss, student = case
+    np.testing.assert_allclose(jax.jit(loss)(*student, MASK), loss(*student, MASK), rtol=1e-6)
+
+
+def test_gradients_are_those_of_the_value(case):
+    loss, student = case
+    check_grads(lambda *s: loss(*s, MASK), student, order=1, modes=["rev"], atol=1e-2, rtol=1e-2, eps=1e-2)
+
+
+def test_with_nothing_real_value_and_gradient_are_zero(case):
+    loss, student = case
+    value, gradients = jax.value_and_grad(loss, argnums=tuple(range(len(student))))(*student, NOTHING)
+    assert value == 0
+    assert all((gradient == 0).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("case", sorted(CASES.keys() - {"projected_hidden_mse"}), indirect=True)
+def test_padding_gets_no_gradient_and_its_content_is_not_read(case):
+    loss, student = case
+    poisoned = [np.where(real_of(s), s, 1e4).astype(np.float32) for s in student]
+    every = tuple(range(len(student)))
+    clean = jax.value_and_grad(loss, argnums=every)(*student, MASK)
+    dirty = jax.value_and_grad(loss, argnums=every)(*poisoned, MASK)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), clean, dirty)
+    for s, gradient in zip(student, clean[1], strict=True):
+        assert not np.where(real_of(s), 0, gradient).any()
+
+
+def real_of(x):
+    """Which elements of (B, T, …), or of (B, N, T, S), belong to real tokens alone."""
+    if x.ndim == 4 and x.shape[2:] == (5, 5):
+        return np.broadcast_to((MASK[:, :, None] & MASK[:, None, :])[:, None], x.shape)
+    return np.broadcast_to(MASK.reshape(2, 5, *(1,) * (x.ndim - 2)), x.shape)
+
+
+@pytest.mark.parametrize(
+    ("loss", "axes", "shapes"),
+    [
+        (losses.hidden_mse, (1,), [(2, 5, 4)] * 2),
+        (losses.attention_mse, (2, 3), [(2, 2, 5, 5)] * 2),
+        (losses.score_mse_gram, (1,), [(2, 5, 2, 3)] * 4),
+        (losses.soft_cross_entropy, (1,), [(2, 5, 2)] * 2),
+        (lambda s, mask: losses.span_cross_entropy(s, START, END, mask), (1,), [(2, 5, 2)]),
+    ],
+)
+def test_padding_is_as_if_it_were_not_there(loss, axes, shapes):
+    arrays = [normal(i, *shape) for i, shape in enumerate(shapes)]
+
+    def pad(x):
+        return np.pad(x, [(0, 3 if axis in axes else 0) for axis in range(x.ndim)], constant_values=7)
+
+    mask = np.pad(MASK, [(0, 0), (0, 3)])
+    np.testing.assert_allclose(loss(*map(pad, arrays), mask), loss(*arrays, MASK), rtol=1e-6)
+
+
+# --- numbers worked out by hand --------------------------------------------------------------------------------------
+
+
+def test_hidden_mse_by_hand():
+    student = np.array([[[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]]])
+    teacher = np.array([[[0.0, 2.0], [3.0, 1.0], [0.0, 0.0]]])
+    mask = np.array([[True, True, False]])
+    assert losses.hidden_mse(student, teacher, mask) == (1 + 0 + 0 + 9) / 4
+
+
+def test_hidden_mse_projects_the_student():
+    student, teacher = np.array([[[1.0, 2.0]]]), np.array([[[3.0, 0.0, 1.0]]])
+    projection = np.array([[1.0, 0.0, 1.0], [1.0, 1.0, 0.0]])  # the student becomes (3, 2, 1)
+    assert losses.hidden_mse(student, teacher, np.array([[True]]), projection) == pytest.approx(4 / 3)
+
+
+def test_attention_by_hand():
+    queries = np.array([[[[1.0, 1.0, 0.0, 0.0]], [[2.0, 0.0, 0.0, 0.0]]]])  # one row, two tokens, one head of 4
+    keys = np.array([[[[2.0, 0.0, 0.0, 0.0]], [[0.0, 4.0, 0.0, 0.0]]]])
+    scores = losses.attention_scores(queries, keys)
+    np.testing.assert_array_equal(scores, [[[[1.0, 2.0], [2.0, 0.0]]]])  # over √4
+    both, first = np.array([[True, True]]), np.array([[True, False]])
+    zeros = np.zeros_like(scores)
+    assert losses.attention_mse(scores, zeros, both) == 9 / 4
+    assert losses.attention_mse(scores, zeros, first) == 1
+    still = np.zeros_like(queries)
+    assert losses.score_mse_gram(queries, keys, still, still, both) == 9 / 4
+    assert losses.score_mse_gram(queries, keys, still, still, first) == 1
+
+
+def test_attention_mse_averages_over_heads():
+    scores = np.stack([np.full((2, 2), 2.0), np.zeros((2, 2))])[None]  # (1, 2, 2, 2): one head off by 2
+    assert losses.attention_mse(scores, np.zeros_like(scores), np.ones((1, 2), bool)) == 2
+
+
+def test_soft_cross_entropy_by_hand():
+    # Start: teacher (1/2, 1/2), student (1/4, 3/4). End: both certain of nothing, (1/2, 1/2). A third token is padding.
+    student = np.log(np.array([[[1.0, 1.0], [3.0, 1.0], [50.0, 50.0]]]))
+    teacher = np.zeros((1, 3, 2))
+    mask = np.array([[True, True, False]])
+    expected = -(math.log(1 / 4) + math.log(3 / 4)) / 2 + math.log(2)
+    assert losses.soft_cross_entropy(student, teacher, mask) == pytest.approx(expected, rel=1e-6)
+
+
+def test_temperature_divides_both_logits():
+    student, teacher = normal(0, 2, 5, 2), normal(1, 2, 5, 2)
+    hot = losses.soft_cross_entropy(student, teacher, MASK, 3.0)
+    np.testing.assert_allclose(hot, losses.soft_cross_entropy(student / 3, teacher / 3, MASK), rtol=1e-6)
+
+
+def test_span_cross_entropy_by_hand():
+    logits = np.log(np.array([[[1.0, 1.0], [3.0, 1.0], [50.0, 50.0]]]))
+    mask = np.array([[True, True, False]])
+    start, end = np.array([1]), np.array([0])
+    expected = -(math.log(3 / 4) + math.log(1 / 2)) / 2
+    assert losses.span_cross_entropy(logits, start, end, mask) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["soft", "hard"])
+def test_filler_rows_weigh_nothing(loss):
+    student, teacher = normal(0, 2, 5, 2), normal(1, 2, 5, 2)
+    one_real = MASK & [[True], [False]]
+
+    def value(rows, mask):
+        if loss == "soft":
+            return losses.soft_cross_entropy(student[rows], teacher[rows], mask[rows])
+        return losses.span_cross_entropy(student[rows], START[rows], END[rows], mask[rows])
+
+    np.testing.assert_allclose(value([0, 1], one_real), value([0], MASK), rtol=1e-6)
+
+
+# --- against PyTorch -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_soft_cross_entropy_is_torchs_divergence_plus_entropy(temperature):
+    torch = pytest.importorskip("torch")
+    student, teacher = normal(0, 2, 5, 2), normal(1, 2, 5, 2)
+    log_s, log_t = (torch.tensor(x / temperature).log_softmax(1) for x in (student, teacher))
+    divergence = torch.nn.functional.kl_div(log_s, log_t, log_target=True, reduction="sum") / 2
+    entropy = -(log_t.exp() * log_t).sum() / 2
+    ours = losses.soft_cross_entropy(student, teacher, np.ones((2, 5), bool), temperature)
+    np.testing.assert_allclose(ours, divergence + entropy, rtol=1e-5)
+
+
+def test_span_cross_entropy_is_torchs():
+    torch = pytest.importorskip("torch")
+    logits = normal(0, 2, 5, 2)
+    theirs = [
+        torch.nn.functional.cross_entropy(torch.tensor(logits[..., i]), torch.tensor(labels))
+        for i, labels in enumerate((START, END))
+    ]
+    ours = losses.span_cross_entropy(logits, START, END, np.ones((2, 5), bool))
+    np.testing.assert_allclose(ours, sum(theirs) / 2, rtol=1e-5)
+
+
+# --- scores by Gram matrices -----------------------------------------------------------------------------------------
+
+
+def materialised(q_s, k_s, q_t, k_t, mask):
+    student, teacher = (jnp.einsum("btnh,bsnh->bnts", q, k) / q.shape[-1] ** 0.5 for q, k in ((q_s, k_s), (q_t, k_t)))
+    pairs = (mask[:, :, None] & mask[:, None, :])[:, None]
+    squares = jnp.where(pairs, (student - teacher) ** 2, 0)
+    return squares.sum() / (q_s.shape[2] * pairs.sum())
+
+
+def student_of(kind, teacher_q, teacher_k):
+    """Student queries and keys that are unlike the teacher's, nearly equal, or equal but for the basis."""
+    shape = teacher_q.shape
+    if kind == "random":
+        return normal(2, *shape), normal(3, *shape)
+    if kind == "other width":
+        return normal(2, *shape[:-1], 6), normal(3, *shape[:-1], 6)
+    if kind == "near":
+        return teacher_q + 1e-3 * normal(2, *shape), teacher_k + 1e-3 * normal(3, *shape)
+    rotation = np.linalg.qr(normal(4, shape[-1], shape[-1]))[0]
+    return teacher_q @ rotation + 0.1 * normal(2, *shape), teacher_k @ rotation
+
+
+@pytest.mark.parametrize("kind", ["random", "other width", "near", "rotated"])
+def test_gram_is_the_materialised_loss_in_float64(kind):
+    mask = np.arange(20) < np.array([20, 11, 0])[:, None]
+    teacher_q, teacher_k = normal(0, 3, 20, 2, 4), normal(1, 3, 20, 2, 4)
+    student_q, student_k = student_of(kind, teacher_q, teacher_k)
+    arguments = (student_q, student_k, teacher_q, teacher_k, mask)
+    value, gradients = jax.value_and_grad(losses.score_mse_gram, argnums=(0, 1))(*arguments)
+    with jax.enable_x64(True):
+        double = [np.asarray(x, np.float64) for x in arguments[:4]]
+        exact, exact_gradients = jax.value_and_grad(materialised, argnums=(0, 1))(*double, mask)
+    np.testing.assert_allclose(value, exact, rtol=1e-5, atol=1e-6)  # scores are of order 1: a rotated basis cancels
+    for ours, theirs in zip(gradients, exact_gradients, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_a_student_equal_to_its_teacher_has_no_loss():
+    q, k = normal(0, 2, 5, 2, 3), normal(1, 2, 5, 2, 3)
+    value, gradient = jax.value_and_grad(losses.score_mse_gram)(q, k, q, k, MASK)
+    assert value == 0
+    assert not gradient.any()
+
+
+def test_gram_reduces_in_float32_whatever_the_inputs():
+    arrays = [jnp.asarray(normal(i, 2, 5, 2, 3), jnp.bfloat16) for i in range(4)]
+    value = losses.score_mse_gram(*arrays, MASK)
+    assert value.dtype == jnp.float32
+    np.testing.assert_allclose(value, materialised(*(x.astype(jnp.float32) for x in arrays), MASK), rtol=1e-5)
+
+
+def shapes_in(jaxpr):
+    """Every array's shape in a jaxpr, inner ones included."""
+    for equation in jaxpr.eqns:
+        yield from (variable.aval.shape for variable in equation.outvars)
+        for inner in jaxprs_in_params(equation.params):
+            yield from shapes_in(inner)
+
+
+def test_gram_never_holds_a_matrix_of_tokens_by_tokens():
+    tokens = 37
+    arguments = [jax.ShapeDtypeStruct((3, tokens, 2, 5), np.float32)] * 4
+    mask = jax.ShapeDtypeStruct((3, tokens), bool)
+
+    def worst(loss):
+        jaxpr = jax.make_jaxpr(jax.value_and_grad(loss, argnums=(0, 1)))(*arguments, mask)
+        return max(shape.count(tokens) for shape in shapes_in(jaxpr.jaxpr))
+
+    assert worst(losses.score_mse_gram) == 1
+    assert worst(materialised) == 2  # the check does see them
+
+
+# --- shapes that do not fit ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: losses.hidden_mse(normal(0, 2, 5, 3), normal(0, 2, 5, 4), MASK), r"\(2, 5, 3\).*\(2, 5, 4\)"),
+        (
+            lambda: losses.attention_mse(normal(0, 2, 2, 5, 5), normal(0, 2, 3, 5, 5), MASK),
+            r"\(2, 2, 5, 5\).*\(2, 3, 5, 5\)",
+        ),
+        (
+            lambda: losses.score_mse_gram(*[normal(0, 2, 5, 2, 3)] * 2, *[normal(0, 2, 5, 3, 2)] * 2, MASK),
+            r"\(2, 5, 2\).*\(2, 5, 3\)",
+        ),
+        (lambda: losses.soft_cross_entropy(normal(0, 2, 5, 2), normal(0, 2, 4, 2), MASK), r"\(2, 5, 2\).*\(2, 4, 2\)"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

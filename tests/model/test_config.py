@@ -1,0 +1,119 @@
+import dataclasses
+import math
+
+import jax
+import pytest
+
+from tinybert_jax.errors import UserError
+from tinybert_jax.model import (
+    BertConfig,
+    BertForQuestionAnswering,
+    bert_base,
+    init_params,
+    tinybert_4l_312,
+    tinybert_6l_768,
+)
+
+
+def test_defaults_are_those_of_transformers():
+    theirs = pytest.importorskip("transformers").BertConfig().to_dict()
+    ours = dataclasses.asdict(BertConfig())
+    del ours["dtype"]
+    assert {key: theirs[key] for key in ours} == ours
+
+
+def test_a_released_tinybert_config_is_read():
+    content = {  # no model_type, and keys of Huawei's own
+        "attention_probs_dropout_prob": 0.1,
+        "cell": {},
+        "emb_size": 312,
+        "hidden_act": "gelu",
+        "hidden_size": 312,
+        "initializer_range": 0.02,
+        "intermediate_size": 1200,
+        "num_attention_heads": 12,
+        "num_hidden_layers": 4,
+        "pre_trained": "",
+        "structure": [],
+        "training": "",
+    }
+    assert BertConfig.from_transformers(content) == tinybert_4l_312()
+
+
+def test_stored_precision_and_nulls_are_passed_over():
+    assert BertConfig.from_transformers({"dtype": "float16", "torch_dtype": "float16", "pad_token_id": None}) == (
+        BertConfig()
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model_type": "roberta"}, "model_type must be \"bert\", got 'roberta'"),
+        ({"position_embedding_type": "relative_key"}, "must be \"absolute\", got 'relative_key'"),
+        ({"hidden_act": "silu"}, "hidden_act must be one of gelu, gelu_new, relu, got 'silu'"),
+        ({"hidden_size": 770}, "num_attention_heads must divide hidden_size, got 12 heads for 770 units"),
+    ],
+)
+def test_what_cannot_be_held_is_refused(content, message):
+    with pytest.raises(UserError, match=message):
+        BertConfig.from_transformers(content)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("vocab_size", 0),
+        ("hidden_size", -1),
+        ("num_hidden_layers", 0),
+        ("num_attention_heads", 0),
+        ("intermediate_size", 0),
+        ("max_position_embeddings", 0),
+        ("type_vocab_size", 0),
+        ("hidden_dropout_prob", 1.0),
+        ("attention_probs_dropout_prob", -0.1),
+        ("dtype", "float16"),
+    ],
+)
+def test_a_value_out_of_range_is_named(field, value):
+    with pytest.raises(UserError, match=f"^{field} must be .*, got {value!r}"):
+        BertConfig(**{field: value})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_round_trip_keeps_everything_but_the_compute_precision(dtype):
+    config = BertConfig(
+        hidden_size=30, num_attention_heads=3, hidden_act="gelu_new", layer_norm_eps=1e-7, pad_token_id=5, dtype=dtype
+    )
+    content = config.to_transformers()
+    assert content["architectures"] == ["BertForQuestionAnswering"]
+    assert (content["model_type"], content["dtype"]) == ("bert", "float32")
+    assert BertConfig.from_transformers(content) == dataclasses.replace(config, dtype="float32")
+
+
+def test_head_size():
+    assert (bert_base().head_size, tinybert_6l_768().head_size, tinybert_4l_312().head_size) == (64, 64, 26)
+
+
+def encoder_count(layers, width, inner):
+    """Weights of embeddings and layers, written out by hand."""
+    embeddings = (30522 + 512 + 2) * width + 2 * width
+    attention = 4 * (width * width + width) + 2 * width
+    feed_forward = (width * inner + inner) + (inner * width + width) + 2 * width
+    return embeddings + layers * (attention + feed_forward)
+
+
+@pytest.mark.parametrize(
+    ("config", "shape", "with_pooler"),
+    [
+        (bert_base(), (12, 768, 3072), 109_482_240),
+        (tinybert_6l_768(), (6, 768, 3072), 66_955_008),  # the paper's 67 M, the release's 66.96 M
+        (tinybert_4l_312(), (4, 312, 1200), 14_350_248),
+    ],
+)
+def test_named_sizes_have_the_published_number_of_parameters(config, shape, with_pooler):
+    tree = jax.eval_shape(lambda key: init_params(BertForQuestionAnswering(config), key), jax.random.key(0))
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+    width = config.hidden_size
+    assert count == encoder_count(*shape) + 2 * width + 2
+    assert encoder_count(*shape) + width * width + width == with_pooler

@@ -1,0 +1,93 @@
+import sys
+import warnings
+
+import jax
+import numpy as np
+import pytest
+
+from tinybert_jax.convert import convert, main
+from tinybert_jax.data import load_tokenizer
+from tinybert_jax.errors import UserError, run_script
+from tinybert_jax.model import load_pretrained, save_pretrained
+from tinybert_jax.model.pretrained import MissingHeadWarning
+
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Hello", "world", "##s"]
+
+
+@pytest.fixture
+def source(tmp_path, config, params):
+    """A model folder with a cased tokenizer, as the hub has them."""
+    save_pretrained(tmp_path / "source", config, params)
+    (tmp_path / "source" / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    (tmp_path / "source" / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    return tmp_path / "source"
+
+
+def run(monkeypatch, *arguments):
+    """The command line; its exit status."""
+    monkeypatch.setattr(sys, "argv", ["convert", *map(str, arguments)])
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # run_script sets it: put it back
+    with pytest.raises(SystemExit) as exit_:
+        run_script(main)
+    return exit_.value.code
+
+
+def test_both_ways_by_the_command_line(monkeypatch, tmp_path, source, config, params):
+    assert run(monkeypatch, source, tmp_path / "orbax", "--to", "orbax") == 0
+    assert run(monkeypatch, tmp_path / "orbax", tmp_path / "back") == 0
+    assert {path.name for path in (tmp_path / "orbax").iterdir()} >= {"config.json", "params.orbax", "tokenizer.json"}
+    for folder in ("orbax", "back"):
+        read_config, read = load_pretrained(tmp_path / folder)
+        assert read_config == config
+        jax.tree.map(np.testing.assert_array_equal, read, params)
+        assert load_tokenizer(tmp_path / folder).tokenize("Hello worlds hello") == ["Hello", "world", "##s", "[UNK]"]
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (source, tmp_path / "back")]
+    assert weights[0] == weights[1]
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "orbax", "back"}
+
+
+def test_a_model_without_tokenizer_converts(tmp_path, config, params):
+    save_pretrained(tmp_path / "source", config, params)
+    convert(str(tmp_path / "source"), tmp_path / "orbax", "orbax")
+    assert {path.name for path in (tmp_path / "orbax").iterdir()} == {"config.json", "params.orbax"}
+
+
+def test_an_encoder_converts_with_a_warning_about_its_head(tmp_path, config, params):
+    from safetensors.numpy import load_file, save_file
+
+    save_pretrained(tmp_path / "source", config, params)
+    tensors = load_file(tmp_path / "source" / "model.safetensors")
+    encoder = {name: tensor for name, tensor in tensors.items() if not name.startswith("qa_outputs")}
+    save_file(encoder, tmp_path / "source" / "model.safetensors")
+    with pytest.warns(MissingHeadWarning, match=r"qa_outputs\.kernel"):
+        convert(str(tmp_path / "source"), tmp_path / "converted")
+    assert load_pretrained(tmp_path / "converted")[0] == config
+
+
+@pytest.mark.parametrize("to", ["transformers", "orbax"])
+def test_an_existing_destination_is_left_alone(monkeypatch, capsys, tmp_path, source, to):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "mine").write_text("precious")
+    assert run(monkeypatch, source, tmp_path / "there", "--to", to) == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'there'} exists already: name a new folder, or remove that one first\n"
+    )
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["mine"]
+
+
+def test_a_missing_source_ends_with_status_2(monkeypatch, capsys, tmp_path):
+    assert run(monkeypatch, tmp_path / "nothing", tmp_path / "out") == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_layout_ends_with_status_2(monkeypatch, capsys, tmp_path, source):
+    assert run(monkeypatch, source, tmp_path / "out", "--to", "onnx") == 2
+    assert "transformers" in capsys.readouterr().err
+
+
+def test_a_bad_source_leaves_nothing_behind(tmp_path, source):
+    (source / "model.safetensors").write_bytes(b"garbage")
+    with pytest.raises(UserError, match="cannot read the weights"):
+        convert(str(source), tmp_path / "out", "orbax")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
