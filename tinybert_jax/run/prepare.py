@@ -163,7 +163,7 @@ def _generate(recipe: Recipe, folder: Path) -> Recipe:
     marker, content = folder / "task.json", _as_json(task)
     if not marker.exists() or read_json(marker) != content:
         train, dev = make_squad(task.data)
-        tokenizer = train_tokenizer(train, task.teacher.vocab_size)
+        tokenizer = train_tokenizer(train, task.vocab_size)
         with atomic_path(folder) as temporary:
             write_json(temporary / marker.name, content)
             write_json(temporary / "train.json", train)

@@ -1,5 +1,6 @@
 """Recipes: all that a run depends on, as frozen values that `train.py` takes by name and overrides by flag."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,13 +48,15 @@ class SyntheticTask:
 
     Attributes:
         data: what to generate.
-        teacher: the teacher's shape; the vocabulary's size is that of the tokenizer trained on the data.
+        teacher: the teacher's shape, but for the vocabulary.
         student: the student's.
+        vocab_size: the most pieces that the tokenizer trained on the data may have.
     """
 
     data: SyntheticConfig
     teacher: BertConfig
     student: BertConfig
+    vocab_size: int
 
 
 @dataclass(frozen=True)
@@ -126,37 +129,31 @@ def quickstart() -> Recipe:
     `python train.py quickstart --output runs/quickstart`
     """
     teacher = BertConfig(
-        hidden_size=128,
+        hidden_size=64,
         num_hidden_layers=4,
         num_attention_heads=4,
-        intermediate_size=512,
+        intermediate_size=128,
         max_position_embeddings=128,
-        hidden_dropout_prob=0.0,
+        hidden_dropout_prob=0.0,  # every question is seen a few times only: there is nothing to overfit to
         attention_probs_dropout_prob=0.0,
+        initializer_range=0.08,  # narrow layers start too quietly at BERT's 0.02
     )
-    student = BertConfig(
-        hidden_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=512,
-        max_position_embeddings=128,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
+    student = dataclasses.replace(teacher, num_hidden_layers=2)
     return Recipe(
         name="quickstart",
         student="synthetic/student",
         teacher="synthetic/teacher",
         train="synthetic/train.json",
         dev="synthetic/dev.json",
-        teacher_stages=(Stage(objective=Finetune(), epochs=2, batch_size=32, learning_rate=1e-3),),
+        teacher_stages=(Stage(objective=Finetune(), batch_size=32, max_steps=900, learning_rate=2.5e-3),),
         stages=(
-            Stage(objective=Intermediate(), epochs=1, batch_size=32, learning_rate=1e-3),
-            Stage(objective=Prediction(), epochs=1, batch_size=32, learning_rate=1e-3),
+            Stage(objective=Intermediate(), batch_size=32, max_steps=250, learning_rate=6e-3),
+            Stage(objective=Prediction(), batch_size=32, max_steps=200, learning_rate=2e-3),
         ),
-        undistilled=OptimizerConfig(learning_rate=1e-3),
-        windows=WindowConfig(max_seq_len=128, doc_stride=32),
-        synthetic=SyntheticTask(SyntheticConfig(), teacher, student),
+        undistilled=OptimizerConfig(learning_rate=3e-3),
+        windows=WindowConfig(max_seq_len=80, doc_stride=16),
+        buckets=(64, 80),
+        synthetic=SyntheticTask(SyntheticConfig(), teacher, student, vocab_size=1600),
     )
 
 
