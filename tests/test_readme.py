@@ -1,0 +1,78 @@
+"""The README's commands, run as they stand there, on the quickstart run as a newcomer's."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import train
+
+ROOT = Path(train.__file__).parent
+README = (ROOT / "README.md").read_text()
+
+
+def block(name: str) -> str:
+    """The code between the README's markers of that name."""
+    match = re.search(rf"<!-- {name} -->\n```\w+\n(.*?)```\n<!-- /{name} -->", README, re.DOTALL)
+    assert match is not None, name
+    return match[1]
+
+
+def run(command: str, folder: Path) -> str:
+    """Runs a command of the README in `folder`, where its scripts are found as in the project's root."""
+    words = [sys.executable if word == "python" else word for word in shlex.split(command)]
+    ended = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=900)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder in which the README's quickstart has been run."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    for script in ("train.py", "evaluate.py"):
+        (folder / script).symlink_to(ROOT / script)
+    _, command = block("quickstart").split("&&")  # what installs the package has been done, or no test would run
+    run(command, folder)
+    return folder
+
+
+def test_the_quickstart_teaches(folder):
+    results = json.loads((folder / "runs/quickstart/results.json").read_text())
+    assert results["teacher"]["f1"] >= 85
+    assert results["student"]["f1"] > results["student_without_distillation"]["f1"]
+
+
+def test_the_export_scores_what_the_run_said(folder):
+    results = json.loads((folder / "runs/quickstart/results.json").read_text())
+    data = "runs/quickstart/synthetic/dev.json"
+    metrics = json.loads(run(f"python evaluate.py runs/quickstart/export --data {data} --output scored", folder))
+    assert metrics["f1"] == pytest.approx(results["student"]["f1"], abs=0.2)
+    again = json.loads(run(f"python evaluate.py --predictions scored/predictions.json --data {data}", folder))
+    assert again["f1"] == metrics["f1"]
+
+
+def test_the_functions_example_runs(folder):
+    printed = run(f"python -c {shlex.quote(block('functions'))}", folder)
+    assert "(2, 32, 2)" in printed
+    assert "hidden" in printed
+
+
+def test_conversion_there_and_back_is_exact(folder):
+    for command in block("convert").strip().splitlines():
+        run(command, folder)
+    weights = [
+        (folder / "runs/quickstart" / name / "model.safetensors").read_bytes() for name in ("export", "transformers")
+    ]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("command", re.findall(r"^python train\.py (.+)$", README, re.MULTILINE))
+def test_commands_that_need_the_hub_at_least_parse(command):
+    recipe, output = train.parse(shlex.split(command))
+    assert recipe.name == command.split()[0]
+    assert output.parts[0] == "runs"
