@@ -1,5 +1,6 @@
 """What a stage of training compares: each objective is a frozen value with a pure `loss`."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -26,7 +27,7 @@ class LabelledBatch(Protocol):
     def end(self) -> Any: ...  # (B,) int
 
 
-class Objective:
+class Objective(ABC):
     """What the training step needs to know of a stage; subclasses are frozen values."""
 
     @property
@@ -39,18 +40,18 @@ class Objective:
         """Whether `loss` reads the teacher's outputs."""
         return True
 
-    def check(self, student: BertConfig, teacher: BertConfig) -> None:
+    def check(self, student: BertConfig, teacher: BertConfig) -> None:  # noqa: B027  (most take any two models)
         """Raises a UserError where the two models cannot be compared this way."""
 
     def init_projection(self, key: Array, student: BertConfig, teacher: BertConfig) -> dict[str, Array]:
         """Parameters of the objective's own, trained beside the student's; empty where none are needed."""
         return {}
 
+    @abstractmethod
     def loss(
         self, student: Outputs, teacher: Outputs | None, projection: Params, batch: LabelledBatch
     ) -> tuple[Array, Metrics]:
         """The loss of a batch, and its terms by name."""
-        raise NotImplementedError
 
 
 def uniform_layer_map(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
