@@ -205,6 +205,9 @@ def minilm_3l_squad2() -> Recipe:
 
     `python train.py minilm-3l-squad2 --teacher FOLDER --student FOLDER --train TRAIN.json.gz --dev DEV.json.gz
     --output runs/minilm`
+
+    Not run here as it stands. With --train-questions 3500 --stages.0.epochs 1, on 2,000 dev questions: teacher
+    44.65 EM / 48.12 F1; both students, distilled or not, 49.8 / 49.8: after 484 steps they never answer.
     """
     return Recipe(
         name="minilm-3l-squad2",
