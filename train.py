@@ -38,7 +38,7 @@ from tinybert_jax.files import atomic_path, write_json
 from tinybert_jax.model import load_pretrained, save_pretrained
 from tinybert_jax.run.allocator import keep_freed_memory
 from tinybert_jax.run.checkpoints import Checkpoints
-from tinybert_jax.run.evaluation import Evaluation, evaluate, write_evaluation
+from tinybert_jax.run.evaluation import evaluate, write_evaluation
 from tinybert_jax.run.export import ModelCard, write_model_card
 from tinybert_jax.run.interrupt import StopSignals
 from tinybert_jax.run.prepare import Materials, Model, check_folder, claim_folder, prepare
@@ -98,8 +98,7 @@ def train_stage(name: str, stage: Stage, student: Model, part: Part, recipe: Rec
     if (folder / "final").exists():
         return Model(student.config, load_pretrained(folder / "final")[1])
     objective, teacher, mesh = stage.objective, part.teacher, data_mesh()
-    data = materials.augmented if stage.augmented else materials.train
-    epochs = Epochs(data.windows, stage.batch_size, buckets(recipe), recipe.seed)
+    epochs = epochs_of(stage, recipe, materials)
     steps = stage.steps(epochs.steps_per_epoch)
     optimizer = make_optimizer(stage, steps)
     key = jax.random.fold_in(jax.random.key(recipe.seed), zlib.crc32(f"{part.folder.name}/{name}".encode()))
@@ -131,13 +130,16 @@ def train_stage(name: str, stage: Stage, student: Model, part: Part, recipe: Rec
     return Model(student.config, params)
 
 
+def epochs_of(stage: Stage, recipe: Recipe, materials: Materials) -> Epochs:
+    """The batches of a stage."""
+    data = materials.augmented if stage.augmented else materials.train
+    return Epochs(data.windows, stage.batch_size, buckets(recipe), recipe.seed)
+
+
 def undistilled_stage(recipe: Recipe, materials: Materials) -> Stage:
     """Fine-tuning for as many steps as all of distillation, at the last stage's batch size."""
     assert recipe.undistilled is not None
-    steps = 0
-    for stage in recipe.stages:
-        windows = (materials.augmented if stage.augmented else materials.train).windows
-        steps += stage.steps(-(-len(windows) // stage.batch_size))
+    steps = sum(stage.steps(epochs_of(stage, recipe, materials).steps_per_epoch) for stage in recipe.stages)
     batch_size = recipe.stages[-1].batch_size
     epochs = -(-steps * batch_size // len(materials.train.windows))
     return Stage(
@@ -154,15 +156,10 @@ def buckets(recipe: Recipe) -> tuple[int, ...]:
     return recipe.buckets or default_buckets(recipe.windows.max_seq_len)
 
 
-def evaluate_on_dev(model: Model, recipe: Recipe, materials: Materials) -> Evaluation:
-    """Scores a model on the recipe's dev data."""
-    settings = {"batch_size": recipe.eval_batch_size, "buckets": buckets(recipe)}
-    return evaluate(model.network, model.params, materials.dev, recipe.answers, **settings)
-
-
 def score(model: Model, folder: Path, recipe: Recipe, materials: Materials) -> dict[str, float]:
-    """Scores a model and keeps its answers in its folder."""
-    evaluation = evaluate_on_dev(model, recipe, materials)
+    """Scores a model on the recipe's dev data and keeps its answers in its folder."""
+    settings = {"batch_size": recipe.eval_batch_size, "buckets": buckets(recipe)}
+    evaluation = evaluate(model.network, model.params, materials.dev, recipe.answers, **settings)
     write_evaluation(folder, evaluation)
     return {name: round(evaluation.metrics[name], 2) for name in ("exact", "f1")}
 

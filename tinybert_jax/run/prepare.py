@@ -90,9 +90,10 @@ def prepare(recipe: Recipe, output: Path) -> Materials:
         _check_same_vocabulary(recipe, tokenizer, load_tokenizer(recipe.teacher))
     student = _load_model(recipe.student, recipe, tokenizer)
     teacher = None if recipe.teacher is None else _load_model(recipe.teacher, recipe, tokenizer)
-    for stage in recipe.stages:
-        if teacher is not None:
+    if teacher is not None:
+        for stage in recipe.stages:
             stage.objective.check(student.config, teacher.config)
+    for stage in (*recipe.teacher_stages, *recipe.stages):
         if stage.batch_size % jax.device_count():
             raise UserError(f"batch_size must be a multiple of the {jax.device_count()} devices: {stage.batch_size}")
 
@@ -118,7 +119,7 @@ def load_qa_model(name_or_path: str) -> Model:
         except MissingHeadWarning as warning:
             raise UserError(
                 f"{name_or_path} is an encoder without a question-answering head: fine-tune it first "
-                "(python train.py finetune-teacher --student …), or give it --teacher-stages"
+                "(python train.py finetune-teacher --student …)"
             ) from warning
 
 
@@ -160,7 +161,7 @@ def _generate(recipe: Recipe, folder: Path) -> Recipe:
     """Writes the synthetic task's data and untrained models once, and points the recipe at them."""
     task = recipe.synthetic
     assert task is not None
-    marker, content = folder / "task.json", _as_json(task)
+    marker, content = folder / "task.json", _as_json((task, recipe.seed))  # all that decides the files
     if not marker.exists() or read_json(marker) != content:
         train, dev = make_squad(task.data)
         tokenizer = train_tokenizer(train, task.vocab_size)
