@@ -1,4 +1,4 @@
-"""Distil a question-answering BERT: `python train.py RECIPE [--overrides] --output DIR`.
+"""Distil a question-answering BERT: `python train.py RECIPE [--preset NAME] [--overrides] --output DIR`.
 
 A run trains up to three models, each in a folder of DIR: `teacher` (where the recipe has stages for it), `student`,
 and `student_without_distillation`, what the student is compared to. Each stage of each ends in a folder in
@@ -11,6 +11,7 @@ transformers' layout that the next starts from. The same command again continues
 Deliberately left out: runs over several hosts, and hyper-parameter search.
 """
 
+import argparse
 import dataclasses
 import json
 import shutil
@@ -24,12 +25,14 @@ import jax
 
 from tinybert_jax.data import Epochs, default_buckets
 from tinybert_jax.distill import (
+    PRESETS,
     Finetune,
     Intermediate,
     create_state,
     data_mesh,
     make_optimizer,
     make_train_step,
+    resolve_layer_map,
     shard_batch,
 )
 from tinybert_jax.distill.step import replicate
@@ -42,7 +45,7 @@ from tinybert_jax.run.evaluation import evaluate, write_evaluation
 from tinybert_jax.run.export import ModelCard, write_model_card
 from tinybert_jax.run.interrupt import StopSignals
 from tinybert_jax.run.prepare import Materials, Model, check_folder, claim_folder, prepare
-from tinybert_jax.run.recipes import RECIPES, Recipe, Stage
+from tinybert_jax.run.recipes import RECIPES, Recipe, Stage, with_preset
 from tinybert_jax.run.tracking import Tracker, plot_curves
 
 
@@ -170,7 +173,7 @@ def export(model: Model, scores: dict[str, float], recipe: Recipe, materials: Ma
     for stage in recipe.stages:
         if isinstance(stage.objective, Intermediate) and teacher is not None:
             layers = (model.config.num_hidden_layers, teacher.config.num_hidden_layers)
-            mapped = stage.objective.resolve_layer_map(*layers)
+            mapped = resolve_layer_map(stage.objective.hidden_map, *layers)
             layer_map = ", ".join(f"{m} ← {g}" for m, g in enumerate(mapped, start=1))
     stages = [
         f"{number}. {type(stage.objective).__name__}: at most {stage.epochs} epochs, batch {stage.batch_size}, "
@@ -194,7 +197,7 @@ def export(model: Model, scores: dict[str, float], recipe: Recipe, materials: Ma
 
 
 def parse(arguments: list[str]) -> tuple[Recipe, Path]:
-    """Reads `RECIPE [--overrides] --output DIR`.
+    """Reads `RECIPE [--preset NAME] [--overrides] --output DIR`.
 
     Raises:
         UserError: no recipe of that name.
@@ -207,13 +210,18 @@ def parse(arguments: list[str]) -> tuple[Recipe, Path]:
     name, *overrides = arguments
     if name not in RECIPES:
         raise UserError(f"unknown recipe {name!r}: one of {', '.join(RECIPES)} must come first")
+    # Before the rest, as what follows overrides it.
+    presets = argparse.ArgumentParser(prog=f"train.py {name}", add_help=False, allow_abbrev=False)
+    presets.add_argument("--preset", choices=PRESETS, help="what a known system compares, and how it updates")
+    chosen, overrides = presets.parse_known_args(overrides)
+    recipe = RECIPES[name]() if chosen.preset is None else with_preset(RECIPES[name](), PRESETS[chosen.preset])
     without_prefix = tyro.conf.arg(name="")
 
     def run(recipe: Annotated[Recipe, without_prefix], output: Path) -> tuple[Recipe, Path]:
         return recipe, output
 
-    run.__defaults__ = (RECIPES[name](), tyro.MISSING)
-    program, description = f"train.py {name}", RECIPES[name].__doc__
+    run.__defaults__ = (recipe, tyro.MISSING)
+    program, description = f"train.py {name}", f"{RECIPES[name].__doc__}\n{presets.format_help()}"
     config = (tyro.conf.AvoidSubcommands,)
     return tyro.cli(run, prog=program, description=description, args=overrides, config=config)
 

@@ -159,7 +159,7 @@ def test_a_folder_with_something_else_is_refused(cache, tmp_path):
         (["--teacher", "nowhere/at/all"], "no folder 'nowhere/at/all'"),
         (["--windows.max-seq-len", "600"], "max_seq_len 600 is over the model's"),
         (["--windows.max-seq-len", "32"], "raise max_seq_len"),
-        (["--stages.0.objective.layer-map", "3"], "layer_map must name one teacher layer from 1 to 2"),
+        (["--stages.0.objective.hidden-map", "3"], "a layer map must name one teacher layer from 1 to 2"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_claimed(finished, cache, tmp_path, override, message):

@@ -8,7 +8,9 @@ import pytest
 from jax.extend.core import jaxprs_in_params
 from jax.test_util import check_grads
 
+from benchmarks.attention_memory import LOSSES, temp_bytes
 from tinybert_jax.distill import losses
+from tinybert_jax.model.dropout import dropout
 
 MASK = np.arange(5) < np.array([5, 3])[:, None]  # (2, 5): 8 real tokens
 NOTHING = np.zeros_like(MASK)
@@ -22,13 +24,15 @@ def normal(seed, *shape):
 START, END = np.array([1, 0]), np.array([3, 2])
 CASES = {
     "hidden_mse": (lambda s, mask: losses.hidden_mse(s, normal(1, 2, 5, 4), mask), [(2, 5, 4)]),
-    "projected_hidden_mse": (
-        lambda s, w, mask: losses.hidden_mse(s, normal(1, 2, 5, 4), mask, w),
-        [(2, 5, 3), (3, 4)],
-    ),
     "attention_mse": (lambda s, mask: losses.attention_mse(s, normal(1, 2, 2, 5, 5), mask), [(2, 2, 5, 5)]),
     "score_mse_gram": (
         lambda q, k, mask: losses.score_mse_gram(q, k, normal(1, 2, 5, 2, 3), normal(2, 2, 5, 2, 3), mask),
+        [(2, 5, 2, 3), (2, 5, 2, 3)],
+    ),
+    "probability_mse_blockwise": (
+        lambda q, k, mask: losses.probability_mse_blockwise(
+            q, k, normal(1, 2, 5, 2, 3), normal(2, 2, 5, 2, 3), mask, block=2
+        ),
         [(2, 5, 2, 3), (2, 5, 2, 3)],
     ),
     "soft_cross_entropy": (lambda s, mask: losses.soft_cross_entropy(s, normal(1, 2, 5, 2), mask, 2.0), [(2, 5, 2)]),
@@ -60,7 +64,6 @@ def test_with_nothing_real_value_and_gradient_are_zero(case):
     assert all((gradient == 0).all() for gradient in gradients)
 
 
-@pytest.mark.parametrize("case", sorted(CASES.keys() - {"projected_hidden_mse"}), indirect=True)
 def test_padding_gets_no_gradient_and_its_content_is_not_read(case):
     loss, student = case
     poisoned = [np.where(real_of(s), s, 1e4).astype(np.float32) for s in student]
@@ -85,6 +88,7 @@ def real_of(x):
         (losses.hidden_mse, (1,), [(2, 5, 4)] * 2),
         (losses.attention_mse, (2, 3), [(2, 2, 5, 5)] * 2),
         (losses.score_mse_gram, (1,), [(2, 5, 2, 3)] * 4),
+        (partial(losses.probability_mse_blockwise, block=2), (1,), [(2, 5, 2, 3)] * 4),
         (losses.soft_cross_entropy, (1,), [(2, 5, 2)] * 2),
         (lambda s, mask: losses.span_cross_entropy(s, START, END, mask), (1,), [(2, 5, 2)]),
     ],
@@ -99,6 +103,48 @@ def test_padding_is_as_if_it_were_not_there(loss, axes, shapes):
     np.testing.assert_allclose(loss(*map(pad, arrays), mask), loss(*arrays, MASK), rtol=1e-6)
 
 
+# --- padding that counts ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", [(3, [1, 1, 1]), (1, [1, 0, 0]), (0, [0, 0, 0])])
+def test_positions_of_a_row(row):
+    real, _ = row
+    mask = np.arange(3)[None] < real
+    assert losses.positions_of(mask, "masked") is mask
+    assert (losses.positions_of(mask, "counted") == (real > 0)).all()
+
+
+def test_counted_padding_is_a_plain_mean():
+    counted = losses.positions_of(MASK, "counted")
+    student, teacher = normal(0, 2, 5, 4), normal(1, 2, 5, 4)
+    np.testing.assert_allclose(
+        losses.hidden_mse(student, teacher, counted), ((student - teacher) ** 2).mean(), rtol=1e-6
+    )
+    scores = [np.where(MASK[:, None, None, :], normal(i, 2, 2, 5, 5), 0) for i in range(2)]
+    plain = ((scores[0] - scores[1]) ** 2).mean()
+    np.testing.assert_allclose(losses.attention_mse(*scores, MASK, counted), plain, rtol=1e-6)
+    logits = [normal(i, 2, 5, 2) for i in range(2)]
+    everywhere = np.ones((2, 5), bool)
+    for loss in (
+        lambda where: losses.soft_cross_entropy(*logits, where),
+        lambda where: losses.span_cross_entropy(logits[0], START, END, where),
+    ):
+        assert loss(counted) == loss(everywhere) != loss(MASK)
+
+
+def test_filler_rows_weigh_nothing_where_padding_counts():
+    mask = np.stack([MASK[1], np.zeros(5, bool)])
+    counted, alone = losses.positions_of(mask, "counted"), losses.positions_of(mask[:1], "counted")
+    student, teacher = normal(0, 2, 5, 4), normal(1, 2, 5, 4)
+    np.testing.assert_allclose(
+        losses.hidden_mse(student, teacher, counted), losses.hidden_mse(student[:1], teacher[:1], alone), rtol=1e-6
+    )
+    heads = [normal(i, 2, 5, 2, 3) for i in range(4)]
+    for loss in (losses.score_mse_gram, losses.probability_mse_blockwise):
+        both, first = loss(*heads, mask, counted), loss(*(x[:1] for x in heads), mask[:1], alone)
+        np.testing.assert_allclose(both, first, rtol=1e-5)
+
+
 # --- numbers worked out by hand --------------------------------------------------------------------------------------
 
 
@@ -107,12 +153,6 @@ def test_hidden_mse_by_hand():
     teacher = np.array([[[0.0, 2.0], [3.0, 1.0], [0.0, 0.0]]])
     mask = np.array([[True, True, False]])
     assert losses.hidden_mse(student, teacher, mask) == (1 + 0 + 0 + 9) / 4
-
-
-def test_hidden_mse_projects_the_student():
-    student, teacher = np.array([[[1.0, 2.0]]]), np.array([[[3.0, 0.0, 1.0]]])
-    projection = np.array([[1.0, 0.0, 1.0], [1.0, 1.0, 0.0]])  # the student becomes (3, 2, 1)
-    assert losses.hidden_mse(student, teacher, np.array([[True]]), projection) == pytest.approx(4 / 3)
 
 
 def test_attention_by_hand():
@@ -198,11 +238,13 @@ def test_span_cross_entropy_is_torchs():
 # --- scores by Gram matrices -----------------------------------------------------------------------------------------
 
 
-def materialised(q_s, k_s, q_t, k_t, mask):
-    student, teacher = (jnp.einsum("btnh,bsnh->bnts", q, k) / q.shape[-1] ** 0.5 for q, k in ((q_s, k_s), (q_t, k_t)))
-    pairs = (mask[:, :, None] & mask[:, None, :])[:, None]
-    squares = jnp.where(pairs, (student - teacher) ** 2, 0)
-    return squares.sum() / (q_s.shape[2] * pairs.sum())
+def materialised(q_s, k_s, q_t, k_t, mask, padding="masked", attention=lambda scores, mask: scores):
+    student, teacher = (
+        attention(jnp.einsum("btnh,bsnh->bnts", q, k) / q.shape[-1] ** 0.5, mask) for q, k in ((q_s, k_s), (q_t, k_t))
+    )
+    queries = mask if padding == "masked" else jnp.broadcast_to(mask.any(1, keepdims=True), mask.shape)
+    squares = jnp.where((queries[:, :, None] & mask[:, None, :])[:, None], (student - teacher) ** 2, 0)
+    return squares.sum() / (q_s.shape[2] * (queries[:, :, None] & queries[:, None, :]).sum())
 
 
 def student_of(kind, teacher_q, teacher_k):
@@ -218,19 +260,64 @@ def student_of(kind, teacher_q, teacher_k):
     return teacher_q @ rotation + 0.1 * normal(2, *shape), teacher_k @ rotation
 
 
-@pytest.mark.parametrize("kind", ["random", "other width", "near", "rotated"])
-def test_gram_is_the_materialised_loss_in_float64(kind):
-    mask = np.arange(20) < np.array([20, 11, 0])[:, None]
-    teacher_q, teacher_k = normal(0, 3, 20, 2, 4), normal(1, 3, 20, 2, 4)
-    student_q, student_k = student_of(kind, teacher_q, teacher_k)
-    arguments = (student_q, student_k, teacher_q, teacher_k, mask)
-    value, gradients = jax.value_and_grad(losses.score_mse_gram, argnums=(0, 1))(*arguments)
+def probabilities_of(scores, mask):
+    return jax.nn.softmax(jnp.where(mask[:, None, None, :], scores, -1e30))
+
+
+def in_float64(function, arrays, *rest):
+    """Value and gradients (of the student's arrays) of a function of (q_s, k_s, q_t, k_t), in float64."""
     with jax.enable_x64(True):
-        double = [np.asarray(x, np.float64) for x in arguments[:4]]
-        exact, exact_gradients = jax.value_and_grad(materialised, argnums=(0, 1))(*double, mask)
-    np.testing.assert_allclose(value, exact, rtol=1e-5, atol=1e-6)  # scores are of order 1: a rotated basis cancels
-    for ours, theirs in zip(gradients, exact_gradients, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+        exact = jax.jit(jax.value_and_grad(function, argnums=(0, 1)))
+        return jax.device_get(exact(*(np.asarray(x, np.float64) for x in arrays), *rest))
+
+
+@pytest.mark.parametrize("padding", ["masked", "counted"])
+@pytest.mark.parametrize("kind", ["random", "other width", "near", "rotated"])
+def test_attention_without_matrices_is_the_materialised_loss_in_float64(kind, padding):
+    mask = np.arange(20) < np.array([20, 11, 0])[:, None]
+    teacher = normal(0, 3, 20, 2, 4), normal(1, 3, 20, 2, 4)
+    arrays = (*student_of(kind, *teacher), *teacher)
+    positions = losses.positions_of(mask, padding)
+    blockwise = partial(losses.probability_mse_blockwise, block=8)
+    for loss, attention in ((losses.score_mse_gram, lambda scores, _: scores), (blockwise, probabilities_of)):
+        oracle = partial(materialised, padding=padding, attention=attention)
+        exact, exact_gradients = in_float64(oracle, arrays, mask)
+        double, double_gradients = in_float64(loss, arrays, mask, positions)
+        value, gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(*arrays, mask, positions)
+        formed = jax.jit(jax.grad(oracle, argnums=(0, 1)))(*arrays, mask)
+        np.testing.assert_allclose(double, exact, rtol=1e-9)
+        np.testing.assert_allclose(value, exact, rtol=1e-5, atol=1e-6)  # scores are of order 1: rotations cancel
+        for ours, ours_double, theirs, rounded in zip(
+            gradients, double_gradients, exact_gradients, formed, strict=True
+        ):
+            np.testing.assert_allclose(ours_double, theirs, rtol=0, atol=1e-12)
+            # Nearly equal probabilities differ by little more than float32 can hold: no worse than the formed matrix.
+            rounding = 2 * np.abs(rounded - theirs).max() if loss is blockwise else 0
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=max(1e-5 * np.abs(theirs).max(), rounding))
+
+
+def test_blocks_drop_what_dropout_of_the_whole_drops():
+    key, rate = jax.random.key(5), 0.3
+    arrays = [normal(i, 2, 5, 2, 3) for i in range(4)]
+    student, teacher = (probabilities_of(losses.attention_scores(*pair), MASK) for pair in (arrays[:2], arrays[2:]))
+    expected = losses.attention_mse(dropout(student, rate, key), teacher, MASK)
+    ours = losses.probability_mse_blockwise(*arrays, MASK, dropout_rate=rate, dropout_key=key, block=2)
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)
+    assert abs(ours - losses.probability_mse_blockwise(*arrays, MASK)) > 0.01 * ours
+
+
+@pytest.mark.parametrize("padding", ["masked", "counted"])
+@pytest.mark.parametrize("name", ["scores, Gram", "probabilities, by blocks"])
+def test_memory_of_the_attention_losses_is_linear_in_length(name, padding):
+    sizes = {"batch": 1, "heads": 2, "head_size": 16, "padding": padding}
+    short, long = (temp_bytes(LOSSES[name], length, **sizes) for length in (384, 1536))
+    assert short < long < 4.5 * short
+
+
+def test_memory_of_materialised_losses_is_quadratic_in_length():
+    sizes = {"batch": 1, "heads": 2, "head_size": 16, "padding": "masked"}
+    short, long = (temp_bytes(LOSSES["scores, materialised"], length, **sizes) for length in (384, 1536))
+    assert long > 12 * short  # the check above does see a (T, S) matrix
 
 
 def test_a_student_equal_to_its_teacher_has_no_loss():

@@ -7,8 +7,8 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
-from tinybert_jax.distill import OptimizerConfig, linear_warmup_decay, losses, make_optimizer
-from tinybert_jax.distill.optimizer import decay_mask
+from tinybert_jax.distill import OptimizerConfig, UpdateRule, linear_warmup_decay, losses, make_optimizer
+from tinybert_jax.distill.optimizer import clip_by_tensor_norm, decay_mask
 from tinybert_jax.errors import UserError
 
 PLAIN = OptimizerConfig(learning_rate=0.1, warmup=0.0, weight_decay=0.0, clip_norm=1e6)
@@ -32,6 +32,11 @@ def test_the_rate_rises_from_zero_to_the_peak_and_falls_to_zero():
     schedule = linear_warmup_decay(peak=2.0, updates=100, warmup=0.1)
     rates = [float(schedule(update)) for update in (0, 5, 10, 55, 99, 100)]
     np.testing.assert_allclose(rates, [0, 1, 2, 1, 2 / 90, 0], rtol=1e-5)
+
+
+def test_a_rising_first_update_shifts_the_warm_up_by_one():
+    schedule = linear_warmup_decay(peak=2.0, updates=10, warmup=0.4, first_update="rising")
+    np.testing.assert_allclose([schedule(update) for update in range(6)], [0.5, 1, 1.5, 2, 2, 5 / 3], rtol=1e-6)
 
 
 def test_without_warm_up_the_first_rate_is_the_peak():
@@ -67,14 +72,25 @@ def test_the_schedule_counts_updates_not_batches():
 
 
 def test_kernels_alone_decay(params):
-    trained = {"model": params, "projection": {"kernel": np.ones((3, 2, 2))}}
+    trained = {"model": params, "projection": {"0": {"kernel": np.ones((2, 2)), "bias": np.ones(2)}}}
     mask = flatten_dict(decay_mask(trained), sep=".")
     assert {name for name, decays in mask.items() if decays} == {name for name in mask if name.endswith(".kernel")}
     assert mask["model.bert.encoder.layer.0.attention.self.query.kernel"]
     assert mask["model.qa_outputs.kernel"]
-    assert mask["projection.kernel"]
+    assert mask["projection.0.kernel"]
     assert not mask["model.bert.embeddings.word_embeddings.embedding"]
     assert not mask["model.bert.embeddings.LayerNorm.scale"]
+
+
+def test_matrices_are_kernels_and_embedding_tables(params):
+    mask = flatten_dict(decay_mask(params, "matrices"), sep=".")
+    expected = {name for name in mask if name.endswith((".kernel", ".embedding"))}
+    assert {name for name, decays in mask.items() if decays} == expected
+    assert {name for name in mask if not mask[name]} == {name for name in mask if name.endswith((".bias", ".scale"))}
+
+
+def test_everything_decays_on_demand(params):
+    assert all(jax.tree.leaves(decay_mask(params, "all")))
 
 
 def test_decay_is_decoupled_and_follows_the_rate():
@@ -94,6 +110,23 @@ def test_gradients_are_clipped_to_one_global_norm():
         (moment,) = [s.mu for s in jax.tree.leaves(state, is_leaf=lambda s: hasattr(s, "mu")) if hasattr(s, "mu")]
         assert moment["a"][0] == pytest.approx(0.1 * 3 * scale, rel=1e-6)
         assert moment["b"][0] == pytest.approx(0.1 * 4 * scale, rel=1e-6)
+
+
+def test_gradients_are_clipped_tensor_by_tensor():
+    clip = clip_by_tensor_norm(2.0)
+    gradients = {"large": jnp.array([3.0, 4.0]), "small": jnp.array([0.6, 0.8]), "none": jnp.zeros(2)}
+    clipped, _ = clip.update(gradients, clip.init(gradients))
+    for name, expected in (("large", [1.2, 1.6]), ("small", [0.6, 0.8]), ("none", [0, 0])):
+        np.testing.assert_allclose(clipped[name], expected, rtol=1e-6)
+
+
+def test_bert_adam_by_hand():
+    # g = 1, then 2: m = 0.1, 0.29; v = 0.001, 0.004999
+    rule = UpdateRule(bias_correction=False, eps=1e-6)
+    params, gradients = {"bias": jnp.zeros(1)}, [{"bias": jnp.array([g])} for g in (1.0, 2.0)]
+    first, second = run(make_optimizer(replace(PLAIN, rule=rule), 10), params, gradients)
+    np.testing.assert_allclose(first["bias"], -0.1 * 0.1 / 0.001**0.5, rtol=1e-4)
+    np.testing.assert_allclose(second["bias"] - first["bias"], -0.09 * 0.29 / 0.004999**0.5, rtol=1e-4)
 
 
 def test_two_accumulated_batches_are_one_of_double_size():
@@ -168,3 +201,8 @@ def test_updates_agree_with_torch():
 def test_a_setting_out_of_range_is_named(field, value, rule):
     with pytest.raises(UserError, match=f"{field} must be {rule}, got {value}"):
         OptimizerConfig(**{field: value})
+
+
+def test_eps_is_above_zero():
+    with pytest.raises(UserError, match="eps must be above 0, got 0"):
+        UpdateRule(eps=0.0)

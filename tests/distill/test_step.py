@@ -3,12 +3,14 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tinybert_jax.distill import (
@@ -23,7 +25,7 @@ from tinybert_jax.distill import (
     shard_batch,
 )
 from tinybert_jax.distill.step import replicate
-from tinybert_jax.model import BertForQuestionAnswering
+from tinybert_jax.model import BertForQuestionAnswering, forward
 
 KEY = jax.random.key(7)
 STEPS = 30
@@ -99,7 +101,7 @@ def test_metrics_are_the_losss_terms_and_stay_on_the_device(trained):
 def test_student_and_projection_train(stage, trained):
     after, before = trained[0].params, {"model": stage.params, "projection": stage.projection}
     changed = jax.tree.map(lambda a, b: bool((np.asarray(a) != b).any()), after, before)
-    assert changed.pop("projection") == {"kernel": True}
+    assert changed.pop("projection") == {"0": {"kernel": True}, "1": {"kernel": True}}
     assert changed["model"].pop("qa_outputs") == {"kernel": True, "bias": False}  # decay alone moves it
     assert all(jax.tree.leaves(changed))
 
@@ -148,6 +150,17 @@ def test_the_compiled_step_never_calls_the_host(stage, placed):
     assert "callback" not in lowered.as_text()
 
 
+class Labelled(NamedTuple):
+    """A batch with the logits of a teacher that need not run."""
+
+    input_ids: jax.Array
+    token_type_ids: jax.Array
+    attention_mask: jax.Array
+    start: jax.Array
+    end: jax.Array
+    teacher_logits: jax.Array
+
+
 def head_stage(config, random_params, objective):
     """A step of the second stage, its first state, and the teacher's parameters."""
     model = BertForQuestionAnswering(replace(config, num_hidden_layers=1))
@@ -164,7 +177,7 @@ def test_the_prediction_stage_trains_the_head(config, random_params, placed):
     for _ in range(20):
         state, metrics = step(state, taught, placed, KEY)
         losses.append(float(metrics["loss"]))
-    assert metrics.keys() == {"loss", "soft", "hard", "grad_norm"}
+    assert metrics.keys() == {"loss", "soft", "hard", "kl", "grad_norm"}
     assert losses[-1] < losses[0] - 0.4
     assert (np.asarray(state.params["model"]["qa_outputs"]["kernel"]) != before).all()
 
@@ -174,6 +187,39 @@ def test_fine_tuning_needs_no_teacher(config, random_params, placed):
     after, metrics = jax.eval_shape(step, state, taught, placed, KEY)
     assert metrics.keys() == {"loss", "grad_norm"}
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+
+
+def test_logits_the_batch_brings_are_as_good_as_a_teacher(config, random_params, placed):
+    model = BertForQuestionAnswering(replace(config, num_hidden_layers=1))
+    taught, optimizer = random_params(model, 6), optax.sgd(0.1)  # Adam would magnify the rounding of tiny gradients
+    objective = Prediction(temperature=2.0, soft_weight=0.5)
+
+    def after_a_step(teacher, teacher_params, batch):
+        state = create_state(random_params(model, 5), {}, optimizer, data_mesh())
+        return jax.device_get(make_train_step(model, teacher, objective, optimizer)(state, teacher_params, batch, KEY))
+
+    logits = forward(model, taught, placed).logits
+    ours = after_a_step(None, None, Labelled(*placed[:5], teacher_logits=logits))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), ours, after_a_step(model, taught, placed))
+
+
+@pytest.mark.parametrize("mode", [{"teacher_dropout": True}, {"head_dropout": 0.5}])
+def test_dropout_of_teacher_and_head_follow_the_objective(config, random_params, placed, mode):
+    quiet = replace(config, hidden_dropout_prob=0.0, num_hidden_layers=1)
+    student = BertForQuestionAnswering(replace(quiet, attention_probs_dropout_prob=0.0))
+    teacher = BertForQuestionAnswering(replace(config, num_hidden_layers=1))
+    params, taught = random_params(student, 5), random_params(teacher, 6)
+
+    def losses(objective):
+        step = make_train_step(student, teacher, objective, optax.sgd(0.0))
+        state = create_state(params, {}, optax.sgd(0.0), data_mesh())
+        first_state, first = step(state, taught, placed, KEY)
+        return float(first["loss"]), float(step(first_state, taught, placed, KEY)[1]["loss"])
+
+    still, again = losses(Prediction())
+    assert still == again  # nothing is random, nothing moves
+    one, other = losses(Prediction(**mode))
+    assert one != other != still != one
 
 
 # --- the number of devices -------------------------------------------------------------------------------------------

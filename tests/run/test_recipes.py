@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 
 import train
-from tinybert_jax.distill import Finetune, Intermediate, Prediction
+from tinybert_jax.distill import PRESETS, Finetune, Projection
+from tinybert_jax.distill.presets import HAYSTACK
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.recipes import RECIPES, Stage
 
@@ -17,10 +18,12 @@ def test_every_recipe_is_named_after_itself_and_says_its_command():
 def test_the_card_s_recipe_has_the_card_s_figures():
     recipe = RECIPES["tinybert-6l-768d-squad2"]()
     intermediate, prediction = recipe.stages
-    assert isinstance(intermediate.objective, Intermediate)
-    assert prediction.objective == Prediction(temperature=1.0, soft_weight=1.0)
+    assert (intermediate.objective, prediction.objective) == (HAYSTACK.intermediate, HAYSTACK.prediction)
+    assert (prediction.objective.temperature, prediction.objective.soft_weight) == (1.0, 1.0)
     for stage in recipe.stages:
         assert (stage.batch_size, stage.epochs, stage.warmup) == (26, 5, 0.2)
+        assert stage.rule == HAYSTACK.rule
+    assert recipe.buckets == (384,)  # haystack's plain means are over this length
     assert (intermediate.learning_rate, prediction.learning_rate) == (5e-5, 3e-5)
     assert (intermediate.augmented, prediction.augmented) == (True, False)
     assert (recipe.windows.max_seq_len, recipe.windows.doc_stride, recipe.windows.max_question_len) == (384, 128, 64)
@@ -32,11 +35,39 @@ def test_the_card_s_recipe_has_the_card_s_figures():
 
 def test_flags_reach_nested_figures():
     arguments = ["tinybert-6l-768d-squad2", "--stages.0.learning-rate", "1e-4", "--stages.1.objective.temperature", "2"]
-    recipe, _ = train.parse([*arguments, "--stages.0.objective.layer-map", "1", "3", "5", "--output", "x"])
-    assert recipe.stages[0].learning_rate == 1e-4
-    assert recipe.stages[0].objective == Intermediate(compare="probabilities", layer_map=(1, 3, 5))
-    assert recipe.stages[1].objective == Prediction(temperature=2.0)
-    assert recipe.stages[1].learning_rate == 3e-5
+    arguments += ["--stages.0.objective.hidden-map", "1", "3", "5", "--stages.0.objective.attention-map", "last"]
+    arguments += ["--stages.0.objective.projection.kind", "shared", "--stages.1.rule.clip", "tensor"]
+    recipe, _ = train.parse([*arguments, "--output", "x"])
+    intermediate, prediction = recipe.stages
+    assert intermediate.learning_rate == 1e-4
+    assert intermediate.objective == dataclasses.replace(
+        HAYSTACK.intermediate, hidden_map=(1, 3, 5), attention_map="last", projection=Projection("shared")
+    )
+    assert prediction.objective == dataclasses.replace(HAYSTACK.prediction, temperature=2.0)
+    assert prediction.learning_rate == 3e-5
+    assert prediction.rule == dataclasses.replace(HAYSTACK.rule, clip="tensor")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_sets_what_the_student_s_stages_compare_and_nothing_else(name):
+    preset, before = PRESETS[name], RECIPES["minilm-3l-squad2"]()
+    arguments = ["minilm-3l-squad2", "--output", "x", "--preset", name, "--stages.0.objective.hidden-weight", "3"]
+    recipe, _ = train.parse(arguments)
+    expected = dataclasses.replace(preset.intermediate, hidden_weight=3.0), preset.prediction
+    assert tuple(stage.objective for stage in recipe.stages) == expected
+    assert {stage.rule for stage in recipe.stages} == {recipe.undistilled.rule} == {preset.rule}
+    for stage, old in zip(recipe.stages, before.stages, strict=True):
+        assert dataclasses.replace(stage, objective=old.objective, rule=old.rule) == old
+    same = {"stages": before.stages, "undistilled": before.undistilled}
+    assert dataclasses.replace(recipe, **same) == before
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones(capsys):
+    with pytest.raises(SystemExit) as ended:
+        train.parse(["quickstart", "--preset", "magic", "--output", "x"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert all(name in said for name in ("magic", *PRESETS))
 
 
 def test_a_stage_ends_at_the_sooner_of_epochs_and_max_steps():

@@ -1,12 +1,24 @@
 """The equations of TinyBERT (Jiao et al. 2020, section 3.1), one function each.
 
-All reduce in float32 and average over real tokens: `mask` (B, T) is True at those, and a batch's filler rows have
-none. Means over query-key pairs run over pairs of real tokens. With nothing real the loss is 0, never NaN.
+All reduce in float32, or in float64 where that is given. Two masks (B, T) appear. `mask` is True at real tokens; a
+batch's filler rows have none. `positions` is what a mean runs over: the real tokens, or everything where padding is
+to count, as in haystack and in Huawei's code (`positions_of`). With nothing real the loss is 0, never NaN.
 """
+
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from tinybert_jax.model.dropout import dropout_rows
+
+Padding = Literal["masked", "counted"]
+
+
+def positions_of(mask: Array, padding: Padding) -> Array:
+    """What a mean runs over, (B, T): the real tokens, or every position of the rows that hold one."""
+    return mask if padding == "masked" else jnp.broadcast_to(mask.any(-1, keepdims=True), mask.shape)
 
 
 def _check_same_shape(name: str, student: Array, teacher: Array) -> None:
@@ -14,55 +26,64 @@ def _check_same_shape(name: str, student: Array, teacher: Array) -> None:
         raise ValueError(f"{name} must have one shape, got student {student.shape} and teacher {teacher.shape}")
 
 
+def _accurate(x: Array) -> Array:
+    return x.astype(jnp.result_type(x, jnp.float32))
+
+
 def _mean(total: Array, count: Array) -> Array:
     return total / jnp.maximum(count, 1)
 
 
-def hidden_mse(student: Array, teacher: Array, mask: Array, projection: Array | None = None) -> Array:
-    """Mean squared error between hidden states (equations 8 and 9).
+def hidden_mse(student: Array, teacher: Array, positions: Array) -> Array:
+    """Mean squared error between hidden states (equations 8 and 9, the student's projected already).
 
     Args:
-        student: (B, T, D_s).
-        teacher: (B, T, D_t).
-        mask: (B, T), True at real tokens.
-        projection: (D_s, D_t), applied to the student; needed where the widths differ.
+        student: (B, T, D).
+        teacher: (B, T, D).
+        positions: (B, T), True where the mean runs.
     """
-    student, teacher = student.astype(jnp.float32), teacher.astype(jnp.float32)
-    if projection is not None:
-        student = student @ projection
     _check_same_shape("hidden states", student, teacher)
-    squares = jnp.where(mask[..., None], (student - teacher) ** 2, 0)
-    return _mean(squares.sum(), mask.sum() * teacher.shape[-1])
+    squares = jnp.where(positions[..., None], (_accurate(student) - _accurate(teacher)) ** 2, 0)
+    return _mean(squares.sum(), positions.sum() * teacher.shape[-1])
 
 
-def _pair_count(mask: Array, heads: int) -> Array:
-    return heads * (mask.sum(-1, dtype=jnp.float32) ** 2).sum()
+def _pair_count(positions: Array, heads: int) -> Array:
+    return heads * (positions.sum(-1, dtype=jnp.float32) ** 2).sum()
 
 
 def attention_scores(queries: Array, keys: Array) -> Array:
-    """Pre-softmax scores Q·Kᵀ/√H: (B, T, N, H), (B, S, N, H) → (B, N, T, S), float32."""
-    scores = jnp.einsum("btnh,bsnh->bnts", queries, keys, preferred_element_type=jnp.float32)
-    return scores * queries.shape[-1] ** -0.5
+    """Pre-softmax scores Q·Kᵀ/√H: (B, T, N, H), (B, S, N, H) → (B, N, T, S), in float32."""
+    kind = jnp.result_type(queries, jnp.float32)
+    return jnp.einsum("btnh,bsnh->bnts", queries, keys, preferred_element_type=kind) * queries.shape[-1] ** -0.5
 
 
-def attention_mse(student: Array, teacher: Array, mask: Array) -> Array:
+def attention_mse(student: Array, teacher: Array, mask: Array, positions: Array | None = None) -> Array:
     """Mean squared error between attention matrices, of scores (equation 7) or of probabilities.
+
+    Entries at masked keys count as equal.
 
     Args:
         student: (B, N, T, S).
         teacher: (B, N, T, S).
         mask: (B, T), True at real tokens; T = S.
+        positions: (B, T), the mean runs over pairs of these; None for the real tokens.
     """
     _check_same_shape("attention matrices", student, teacher)
-    pairs = (mask[:, :, None] & mask[:, None, :])[:, None]
-    squares = jnp.where(pairs, (student.astype(jnp.float32) - teacher.astype(jnp.float32)) ** 2, 0)
-    return _mean(squares.sum(), _pair_count(mask, student.shape[1]))
+    positions = mask if positions is None else positions
+    pairs = (positions[:, :, None] & mask[:, None, :])[:, None]
+    squares = jnp.where(pairs, (_accurate(student) - _accurate(teacher)) ** 2, 0)
+    return _mean(squares.sum(), _pair_count(positions, student.shape[1]))
 
 
 def score_mse_gram(
-    student_queries: Array, student_keys: Array, teacher_queries: Array, teacher_keys: Array, mask: Array
+    student_queries: Array,
+    student_keys: Array,
+    teacher_queries: Array,
+    teacher_keys: Array,
+    mask: Array,
+    positions: Array | None = None,
 ) -> Array:
-    """Mean squared error between attention scores, without ever forming a (T, S) matrix.
+    """`attention_mse` of attention scores, without ever forming a (T, S) matrix.
 
     The difference of the two score matrices is one product of thin matrices, S_s − S_t = A·Bᵀ, so that
     Σ (S_s − S_t)² = ⟨AᵀA, BᵀB⟩: O(T·H²) work and O(H²) memory a head, and exact.
@@ -73,26 +94,28 @@ def score_mse_gram(
         teacher_queries: (B, T, N, H_t).
         teacher_keys: (B, T, N, H_t); head widths may differ, numbers of heads may not.
         mask: (B, T), True at real tokens.
+        positions: (B, T), the mean runs over pairs of these; None for the real tokens.
     """
     if student_queries.shape[:3] != teacher_queries.shape[:3]:
         raise ValueError(
             "scores can be compared head by head only, "
             f"got student (B, T, N) {student_queries.shape[:3]} and teacher {teacher_queries.shape[:3]}"
         )
+    positions = mask if positions is None else positions
 
-    def prepare(x: Array, scale: float = 1.0) -> Array:
-        return jnp.where(mask[..., None, None], x.astype(jnp.float32) * scale, 0)
+    def prepare(x: Array, where: Array, scale: float = 1.0) -> Array:
+        return jnp.where(where[..., None, None], _accurate(x) * scale, 0)
 
-    q_s = prepare(student_queries, student_queries.shape[-1] ** -0.5)
-    q_t = prepare(teacher_queries, teacher_queries.shape[-1] ** -0.5)
-    k_s, k_t = prepare(student_keys), prepare(teacher_keys)
+    q_s = prepare(student_queries, positions, student_queries.shape[-1] ** -0.5)
+    q_t = prepare(teacher_queries, positions, teacher_queries.shape[-1] ** -0.5)
+    k_s, k_t = prepare(student_keys, mask), prepare(teacher_keys, mask)
     if q_s.shape == q_t.shape:
         # (Q_s − Q_t)·K_sᵀ + Q_t·(K_s − K_t)ᵀ: nothing large cancels when the student is near its teacher
         left, right = (q_s - q_t, q_t), (k_s, k_s - k_t)
     else:
         left, right = (q_s, -q_t), (k_s, k_t)
     gram_left, gram_right = (_gram(jnp.concatenate(pair, -1)) for pair in (left, right))
-    return _mean((gram_left * gram_right).sum(), _pair_count(mask, q_s.shape[2]))
+    return _mean((gram_left * gram_right).sum(), _pair_count(positions, q_s.shape[2]))
 
 
 def _gram(x: Array) -> Array:
@@ -100,12 +123,68 @@ def _gram(x: Array) -> Array:
     return jnp.einsum("btnh,btng->bnhg", x, x, precision=jax.lax.Precision.HIGHEST)
 
 
-def _log_softmax_over_tokens(logits: Array, mask: Array) -> Array:
-    lowest = jnp.finfo(jnp.float32).min
-    return jax.nn.log_softmax(jnp.where(mask[..., None], logits.astype(jnp.float32), lowest), axis=1)
+def probability_mse_blockwise(
+    student_queries: Array,
+    student_keys: Array,
+    teacher_queries: Array,
+    teacher_keys: Array,
+    mask: Array,
+    positions: Array | None = None,
+    *,
+    dropout_rate: float = 0.0,
+    dropout_key: Array | None = None,
+    block: int = 128,
+) -> Array:
+    """`attention_mse` of attention probabilities, a block of query rows at a time.
+
+    For networks whose own attention is fused. Rows are computed again on the way back, so that value and gradient
+    take O(block · S) memory a head instead of O(T · S).
+
+    Args:
+        student_queries: (B, T, N, H_s).
+        student_keys: (B, T, N, H_s).
+        teacher_queries: (B, T, N, H_t).
+        teacher_keys: (B, T, N, H_t).
+        mask: (B, T), True at real tokens.
+        positions: (B, T), the mean runs over pairs of these; None for the real tokens.
+        dropout_rate: the student's attention dropout.
+        dropout_key: its key: `dropout` of the whole (B, N, T, S) under it gives the same mask. None for no dropout.
+        block: query rows at a time.
+    """
+    positions = mask if positions is None else positions
+    length, heads = student_queries.shape[1:3]
+    blocks = -(-length // block)
+
+    def in_blocks(x: Array) -> Array:
+        x = jnp.pad(x, ((0, 0), (0, blocks * block - length), *((0, 0),) * (x.ndim - 2)))
+        return jnp.moveaxis(x.reshape(x.shape[0], blocks, block, *x.shape[2:]), 1, 0)
+
+    def softmax(queries: Array, keys: Array) -> Array:
+        scores = attention_scores(queries, keys)
+        return jax.nn.softmax(jnp.where(mask[:, None, None, :], scores, jnp.finfo(scores.dtype).min))
+
+    @jax.checkpoint
+    def add_block(total: Array, rows: tuple[Array, Array, Array, Array]) -> tuple[Array, None]:
+        index, q_s, q_t, counted = rows
+        student = softmax(q_s, student_keys)
+        if dropout_key is not None:
+            student = dropout_rows(student, dropout_rate, dropout_key, first=index * block, rows=length)
+        squares = (student - softmax(q_t, teacher_keys)) ** 2
+        pairs = (counted[:, :, None] & mask[:, None, :])[:, None]
+        return total + jnp.where(pairs, squares, 0).sum(), None
+
+    rows = (jnp.arange(blocks), in_blocks(student_queries), in_blocks(teacher_queries), in_blocks(positions))
+    zero = jnp.zeros((), jnp.result_type(student_queries, jnp.float32))
+    total, _ = jax.lax.scan(add_block, zero, rows)
+    return _mean(total, _pair_count(positions, heads))
 
 
-def soft_cross_entropy(student: Array, teacher: Array, mask: Array, temperature: float = 1.0) -> Array:
+def _log_softmax_over_tokens(logits: Array, positions: Array) -> Array:
+    logits = _accurate(logits)
+    return jax.nn.log_softmax(jnp.where(positions[..., None], logits, jnp.finfo(logits.dtype).min), axis=1)
+
+
+def soft_cross_entropy(student: Array, teacher: Array, positions: Array, temperature: Array | float = 1.0) -> Array:
     """Cross-entropy of the student's start and end distributions against the teacher's (equation 10).
 
     −Σ_tokens softmax(z_t / τ) · log softmax(z_s / τ), summed over start and end, averaged over windows. It differs
@@ -114,27 +193,27 @@ def soft_cross_entropy(student: Array, teacher: Array, mask: Array, temperature:
     Args:
         student: (B, T, 2) logits.
         teacher: (B, T, 2) logits.
-        mask: (B, T), True at real tokens: only these take part in the softmax.
+        positions: (B, T): only these take part in the softmax.
         temperature: τ.
     """
     _check_same_shape("logits", student, teacher)
-    log_student = _log_softmax_over_tokens(student / temperature, mask)
-    soft_labels = jnp.exp(_log_softmax_over_tokens(teacher / temperature, mask))
-    terms = jnp.where(mask[..., None], soft_labels * log_student, 0)
-    return _mean(-terms.sum(), mask.any(-1).sum())
+    log_student = _log_softmax_over_tokens(student / temperature, positions)
+    soft_labels = jnp.exp(_log_softmax_over_tokens(teacher / temperature, positions))
+    terms = jnp.where(positions[..., None], soft_labels * log_student, 0)
+    return _mean(-terms.sum(), positions.any(-1).sum())
 
 
-def span_cross_entropy(logits: Array, start: Array, end: Array, mask: Array) -> Array:
+def span_cross_entropy(logits: Array, start: Array, end: Array, positions: Array) -> Array:
     """Cross-entropy of the labelled start and end, the two averaged, averaged over windows.
 
     Args:
         logits: (B, T, 2).
         start: (B,) positions of the answers' first tokens; 0, the [CLS], where the window holds none.
         end: (B,) positions of the last tokens, inclusive.
-        mask: (B, T), True at real tokens.
+        positions: (B, T): only these take part in the softmax.
     """
     rows = jnp.arange(logits.shape[0])
-    log_probs = _log_softmax_over_tokens(logits, mask)
+    log_probs = _log_softmax_over_tokens(logits, positions)
     labelled = (log_probs[rows, start, 0] + log_probs[rows, end, 1]) / 2
-    real = mask.any(-1)
+    real = positions.any(-1)
     return _mean(-jnp.where(real, labelled, 0).sum(), real.sum())

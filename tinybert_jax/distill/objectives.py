@@ -1,10 +1,9 @@
-"""What a stage of training compares: each objective is a frozen value with a pure `loss`."""
+"""What a stage of training compares: each objective is a frozen value with a pure `loss`. Stage 1 has its own file."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -28,7 +27,15 @@ class LabelledBatch(Protocol):
 
 
 class Objective(ABC):
-    """What the training step needs to know of a stage; subclasses are frozen values."""
+    """What the training step needs to know of a stage; subclasses are frozen values.
+
+    Attributes:
+        teacher_dropout: the teacher runs in training mode, as Huawei's code left it.
+        head_dropout: rate of dropout between the student's last hidden state and its span head.
+    """
+
+    teacher_dropout: bool = False
+    head_dropout: float = 0.0
 
     @property
     def attention(self) -> AttentionOutput:
@@ -40,33 +47,28 @@ class Objective(ABC):
         """Whether `loss` reads the teacher's outputs."""
         return True
 
+    @property
+    def reads_cache(self) -> bool:
+        """Whether the teacher's logits at real tokens are all that `loss` reads of it, the same every epoch."""
+        return False
+
     def check(self, student: BertConfig, teacher: BertConfig) -> None:  # noqa: B027  (most take any two models)
         """Raises a UserError where the two models cannot be compared this way."""
 
-    def init_projection(self, key: Array, student: BertConfig, teacher: BertConfig) -> dict[str, Array]:
+    def init_projection(self, key: Array, student: BertConfig, teacher: BertConfig) -> dict[str, Any]:
         """Parameters of the objective's own, trained beside the student's; empty where none are needed."""
         return {}
 
     @abstractmethod
     def loss(
-        self, student: Outputs, teacher: Outputs | None, projection: Params, batch: LabelledBatch
+        self,
+        student: Outputs,
+        teacher: Outputs | None,
+        projection: Params,
+        batch: LabelledBatch,
+        step: Array | int = 0,
     ) -> tuple[Array, Metrics]:
-        """The loss of a batch, and its terms by name."""
-
-
-def uniform_layer_map(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
-    """The teacher's layer for each student layer, both from 1: g(m) = m · L_t / L_s (section 3.1).
-
-    Raises:
-        UserError: the student's layers do not divide the teacher's.
-    """
-    if teacher_layers % student_layers:
-        raise UserError(
-            f"the student's {student_layers} layers do not divide the teacher's {teacher_layers}: give the map "
-            "yourself, one teacher layer (from 1) for each student layer, as --stages.0.objective.layer-map"
-        )
-    ratio = teacher_layers // student_layers
-    return tuple(range(ratio, teacher_layers + 1, ratio))
+        """The loss of a batch, and its terms by name; `step` counts the stage's batches from 0."""
 
 
 @dataclass(frozen=True)
@@ -79,84 +81,15 @@ class Finetune(Objective):
         return False
 
     def loss(
-        self, student: Outputs, teacher: Outputs | None, projection: Params, batch: LabelledBatch
+        self,
+        student: Outputs,
+        teacher: Outputs | None,
+        projection: Params,
+        batch: LabelledBatch,
+        step: Array | int = 0,
     ) -> tuple[Array, Metrics]:
         """Cross-entropy of the labelled spans."""
         return losses.span_cross_entropy(student.logits, batch.start, batch.end, batch.attention_mask), {}
-
-
-@dataclass(frozen=True)
-class Intermediate(Objective):
-    """Stage 1: attention and hidden states of mapped layers, and the embeddings' output (equations 7 to 9).
-
-    Attributes:
-        compare: pre-softmax attention scores, as the paper does, or attention probabilities.
-        layer_map: the teacher's layer (from 1) for each student layer; None spreads them evenly.
-    """
-
-    compare: Literal["scores", "probabilities"] = "scores"
-    layer_map: tuple[int, ...] | None = None
-
-    @property
-    def attention(self) -> AttentionOutput:
-        """What the forwards must return of the attention."""
-        return self.compare
-
-    def resolve_layer_map(self, student_layers: int, teacher_layers: int) -> tuple[int, ...]:
-        """The explicit map, checked, or the uniform one."""
-        if self.layer_map is None:
-            return uniform_layer_map(student_layers, teacher_layers)
-        fits = len(self.layer_map) == student_layers and all(1 <= m <= teacher_layers for m in self.layer_map)
-        if not fits:
-            raise UserError(
-                f"layer_map must name one teacher layer from 1 to {teacher_layers} for each of the student's "
-                f"{student_layers} layers, got {self.layer_map}"
-            )
-        return self.layer_map
-
-    def check(self, student: BertConfig, teacher: BertConfig) -> None:
-        """Layers must map and heads must match one to one."""
-        self.resolve_layer_map(student.num_hidden_layers, teacher.num_hidden_layers)
-        if student.num_attention_heads != teacher.num_attention_heads:
-            raise UserError(
-                "attention is compared head by head: student and teacher must have as many heads, "
-                f"got {student.num_attention_heads} and {teacher.num_attention_heads}"
-            )
-
-    def init_projection(self, key: Array, student: BertConfig, teacher: BertConfig) -> dict[str, Array]:
-        """One matrix a hidden state, (L_s + 1, D_s, D_t), where the widths differ (W_e and W_h of the paper)."""
-        if student.hidden_size == teacher.hidden_size:
-            return {}
-        shape = (student.num_hidden_layers + 1, student.hidden_size, teacher.hidden_size)
-        return {"kernel": jax.random.normal(key, shape) * student.hidden_size**-0.5}
-
-    def loss(
-        self, student: Outputs, teacher: Outputs | None, projection: Params, batch: LabelledBatch
-    ) -> tuple[Array, Metrics]:
-        """Sum over mapped layers of the attention's and the hidden states' mean squared errors."""
-        assert teacher is not None
-        student_layers, teacher_layers = (len(o.hidden_states) - 1 for o in (student, teacher))
-        layer_map = self.resolve_layer_map(student_layers, teacher_layers)
-        kernels = projection.get("kernel", [None] * (student_layers + 1))
-        hidden = sum(
-            losses.hidden_mse(student.hidden_states[m], teacher.hidden_states[g], batch.attention_mask, kernels[m])
-            for m, g in enumerate((0, *layer_map))
-        )
-        attention = sum(
-            self._attention_loss(student, m, teacher, g - 1, batch.attention_mask) for m, g in enumerate(layer_map)
-        )
-        return jnp.asarray(hidden + attention), {
-            "hidden": jnp.asarray(hidden),
-            "attention": jnp.asarray(attention),
-        }
-
-    def _attention_loss(self, student: Outputs, m: int, teacher: Outputs, g: int, mask: Array) -> Array:
-        if self.compare == "probabilities":
-            assert student.probabilities is not None and teacher.probabilities is not None
-            return losses.attention_mse(student.probabilities[m], teacher.probabilities[g], mask)
-        assert student.queries is not None and student.keys is not None
-        assert teacher.queries is not None and teacher.keys is not None
-        return losses.score_mse_gram(student.queries[m], student.keys[m], teacher.queries[g], teacher.keys[g], mask)
 
 
 @dataclass(frozen=True)
@@ -165,24 +98,59 @@ class Prediction(Objective):
 
     Attributes:
         temperature: τ, softens both distributions.
+        final_temperature: where given, τ goes there linearly over the first `annealing_steps` batches and stays.
+        annealing_steps: read with `final_temperature` only.
         soft_weight: w, the share of the teacher's labels.
+        padding: softmax over real tokens, or over every position of the batch (haystack).
+        teacher_dropout: the teacher runs in training mode (Huawei).
+        head_dropout: rate of dropout before the student's span head (haystack: 0.1).
     """
 
     temperature: float = 1.0
+    final_temperature: float | None = None
+    annealing_steps: int = 1000
     soft_weight: float = 1.0
+    padding: losses.Padding = "masked"
+    teacher_dropout: bool = False
+    head_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise UserError(f"temperature must be above 0, got {self.temperature}")
-        if not 0 <= self.soft_weight <= 1:
-            raise UserError(f"soft_weight must be in [0, 1], got {self.soft_weight}")
+        rules = (
+            ("temperature", self.temperature > 0, "above 0"),
+            ("final_temperature", self.final_temperature is None or self.final_temperature > 0, "above 0"),
+            ("annealing_steps", self.annealing_steps >= 1, "at least 1"),
+            ("soft_weight", 0 <= self.soft_weight <= 1, "in [0, 1]"),
+            ("head_dropout", 0 <= self.head_dropout < 1, "in [0, 1)"),
+        )
+        for name, holds, rule in rules:
+            if not holds:
+                raise UserError(f"{name} must be {rule}, got {getattr(self, name)}")
+
+    @property
+    def reads_cache(self) -> bool:
+        """It does, unless the teacher's logits at padding count or its dropout acts."""
+        return self.padding == "masked" and not self.teacher_dropout
+
+    def temperature_at(self, step: Array | int) -> Array | float:
+        """τ at a batch of the stage, counted from 0."""
+        if self.final_temperature is None:
+            return self.temperature
+        done = jnp.minimum(step / self.annealing_steps, 1.0)
+        return self.temperature + done * (self.final_temperature - self.temperature)
 
     def loss(
-        self, student: Outputs, teacher: Outputs | None, projection: Params, batch: LabelledBatch
+        self,
+        student: Outputs,
+        teacher: Outputs | None,
+        projection: Params,
+        batch: LabelledBatch,
+        step: Array | int = 0,
     ) -> tuple[Array, Metrics]:
-        """The weighted sum of both cross-entropies."""
+        """The weighted sum of both cross-entropies; the metric "kl" is `soft` less the teacher's entropy."""
         assert teacher is not None
-        mask, w, t = batch.attention_mask, self.soft_weight, self.temperature
-        soft = losses.soft_cross_entropy(student.logits, teacher.logits, mask, t)
-        hard = losses.span_cross_entropy(student.logits, batch.start, batch.end, mask)
-        return w * t**2 * soft + (1 - w) * hard, {"soft": soft, "hard": hard}
+        w, t = self.soft_weight, self.temperature_at(step)
+        positions = losses.positions_of(batch.attention_mask, self.padding)
+        soft = losses.soft_cross_entropy(student.logits, teacher.logits, positions, t)
+        hard = losses.span_cross_entropy(student.logits, batch.start, batch.end, positions)
+        kl = soft - losses.soft_cross_entropy(teacher.logits, teacher.logits, positions, t)
+        return w * t**2 * soft + (1 - w) * hard, {"soft": soft, "hard": hard, "kl": kl}

@@ -1,13 +1,40 @@
-"""AdamW as BERT is trained with: linear warm-up and decay, decay on kernels only, one global clip."""
+"""Adam as BERT is trained with: linear warm-up and decay, decoupled weight decay, clipped gradients."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from tinybert_jax.errors import UserError
+
+FirstUpdate = Literal["zero", "rising"]
+Decay = Literal["all", "matrices", "kernels"]
+
+
+@dataclass(frozen=True)
+class UpdateRule:
+    """Where implementations of "AdamW with warm-up" differ; the defaults are ours.
+
+    Attributes:
+        bias_correction: AdamW's (Loshchilov & Hutter 2019), or without it BERT's own optimiser (Huawei's BertAdam).
+        eps: added to the root of the second moment.
+        decay: what decays: every parameter (haystack), kernels and embedding tables (BERT), or kernels alone.
+        clip: gradients are clipped by their norm over all parameters, or tensor by tensor (Huawei).
+        first_update: its rate is "zero" (BERT, transformers, haystack) or the first step of the "rising" warm-up.
+    """
+
+    bias_correction: bool = True
+    eps: float = 1e-8
+    decay: Decay = "kernels"
+    clip: Literal["global", "tensor"] = "global"
+    first_update: FirstUpdate = "zero"
+
+    def __post_init__(self) -> None:
+        if self.eps <= 0:
+            raise UserError(f"eps must be above 0, got {self.eps}")
 
 
 @dataclass(frozen=True)
@@ -16,10 +43,11 @@ class OptimizerConfig:
 
     Attributes:
         learning_rate: the peak, reached when warm-up ends.
-        warmup: fraction of the updates over which the rate rises from 0.
-        weight_decay: decoupled decay of the kernels; biases, LayerNorm and embeddings are left alone.
-        clip_norm: gradients are scaled down to this global norm.
+        warmup: fraction of the updates over which the rate rises.
+        weight_decay: decoupled decay of what `rule.decay` says.
+        clip_norm: gradients are scaled down to this norm.
         accumulate: batches whose gradients are averaged into one update.
+        rule: how an update is made of all this.
     """
 
     learning_rate: float = 5e-5
@@ -27,6 +55,7 @@ class OptimizerConfig:
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     accumulate: int = 1
+    rule: UpdateRule = UpdateRule()
 
     def __post_init__(self) -> None:
         rules = (
@@ -41,26 +70,55 @@ class OptimizerConfig:
                 raise UserError(f"{field} must be {rule}, got {getattr(self, field)}")
 
 
-def linear_warmup_decay(peak: float, updates: int, warmup: float) -> Callable[[Any], Any]:
-    """Rises from 0 to `peak` over ⌊warmup · updates⌋ updates, then falls linearly to 0 after the last.
-
-    The first update has rate 0 where there is any warm-up, as in BERT's and transformers' schedules.
+def linear_warmup_decay(
+    peak: float, updates: int, warmup: float, first_update: FirstUpdate = "zero"
+) -> Callable[[Any], Any]:
+    """Rises to `peak` over ⌊warmup · updates⌋ = W updates, then falls linearly to 0 after the last.
 
     Args:
         peak: the highest rate.
         updates: number of updates in all.
         warmup: fraction of them spent rising.
+        first_update: update i of the warm-up, from 0, has rate peak · i / W ("zero") or peak · (i + 1) / W ("rising").
     """
     rising = int(warmup * updates)
     falling = optax.linear_schedule(peak, 0.0, updates - rising)
     if rising == 0:
         return falling
-    return optax.join_schedules([optax.linear_schedule(0.0, peak, rising), falling], [rising])
+    offset = peak / rising if first_update == "rising" else 0.0
+    return optax.join_schedules([optax.linear_schedule(offset, peak + offset, rising), falling], [rising])
 
 
-def decay_mask(params: Any) -> Any:
-    """A tree of bools, True at kernels."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: getattr(path[-1], "key", None) == "kernel", params)
+def decay_mask(params: Any, decay: Decay = "kernels") -> Any:
+    """A tree of bools, True at what decays."""
+    names = {"kernels": ("kernel",), "matrices": ("kernel", "embedding")}
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: decay == "all" or getattr(path[-1], "key", None) in names[decay], params
+    )
+
+
+def clip_by_tensor_norm(limit: float) -> optax.GradientTransformation:
+    """Scales each tensor of the gradients down to norm `limit`."""
+
+    def clip(updates: optax.Updates, _: optax.Params | None) -> optax.Updates:
+        return jax.tree.map(lambda g: g * jnp.minimum(1.0, limit / jnp.maximum(optax.tree.norm(g), 1e-16)), updates)
+
+    return optax.stateless(clip)
+
+
+def scale_by_bert_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+    """Adam's m / (√v + eps) with neither moment corrected for its start at 0, as BERT was trained."""
+
+    def update(
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        assert isinstance(state, optax.ScaleByAdamState)
+        mu = optax.tree.update_moment(updates, state.mu, b1, 1)
+        nu = optax.tree.update_moment(updates, state.nu, b2, 2)
+        scaled = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mu, nu)
+        return scaled, optax.ScaleByAdamState(state.count + 1, mu, nu)
+
+    return optax.GradientTransformation(optax.scale_by_adam(b1, b2).init, update)
 
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
@@ -70,16 +128,15 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         config: the hyper-parameters.
         steps: batches in the stage.
     """
-    updates = max(steps // config.accumulate, 1)
+    updates, rule = max(steps // config.accumulate, 1), config.rule
+    clip = optax.clip_by_global_norm if rule.clip == "global" else clip_by_tensor_norm
+    adam = optax.scale_by_adam if rule.bias_correction else scale_by_bert_adam
     optimizer = optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(
-            linear_warmup_decay(config.learning_rate, updates, config.warmup),
-            b1=0.9,
-            b2=0.999,
-            eps=1e-8,
-            weight_decay=config.weight_decay,
-            mask=decay_mask,
+        clip(config.clip_norm),
+        adam(b1=0.9, b2=0.999, eps=rule.eps),
+        optax.add_decayed_weights(config.weight_decay, mask=lambda params: decay_mask(params, rule.decay)),
+        optax.scale_by_learning_rate(
+            linear_warmup_decay(config.learning_rate, updates, config.warmup, rule.first_update)
         ),
     )
     if config.accumulate == 1:

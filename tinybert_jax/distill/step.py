@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tinybert_jax.distill.objectives import Metrics, Objective
 from tinybert_jax.errors import UserError
-from tinybert_jax.model.bert import BertForQuestionAnswering, Params, forward
+from tinybert_jax.model.bert import BertForQuestionAnswering, Outputs, Params, forward
 
 Batch = TypeVar("Batch")
 
@@ -78,27 +78,35 @@ def make_train_step(
     """Builds `step(state, teacher_params, batch, key) -> (state, metrics)`.
 
     The state is donated. The teacher's parameters are an argument: neither closed over, nor differentiated, nor
-    updated; the teacher runs in evaluation. Dropout's key is `fold_in(key, state.step)`, so that a resumed run
-    draws what an uninterrupted one would. Metrics stay on the device.
+    updated; the teacher runs in evaluation unless the objective says otherwise. Dropout's key is
+    `fold_in(key, state.step)`, so that a resumed run draws what an uninterrupted one would. Metrics stay on the device.
 
     Args:
         student: the network that is trained.
-        teacher: the network it learns from; None for an objective that uses none.
+        teacher: the network it learns from; None where the objective uses none, or reads `batch.teacher_logits`.
         objective: what is compared.
         optimizer: turns gradients into updates.
     """
+    student = student.clone(head_dropout=objective.head_dropout)
 
-    def loss_fn(params: Params, taught: Any, batch: Any, key: Array) -> tuple[Array, Metrics]:
+    def teach(teacher_params: Params | None, batch: Any, key: Array) -> Outputs | None:
+        if not objective.uses_teacher:
+            return None
+        if teacher is None:
+            return Outputs(logits=batch.teacher_logits, hidden_states=jnp.empty(0))
+        assert teacher_params is not None
+        dropout_key = jax.random.fold_in(key, 1) if objective.teacher_dropout else None
+        return forward(teacher, teacher_params, batch, attention=objective.attention, dropout_key=dropout_key)
+
+    def loss_fn(params: Params, taught: Outputs | None, batch: Any, key: Array, step: Array) -> tuple[Array, Metrics]:
         outputs = forward(student, params["model"], batch, attention=objective.attention, dropout_key=key)
-        return objective.loss(outputs, taught, params["projection"], batch)
+        return objective.loss(outputs, taught, params["projection"], batch, step)
 
     def step(state: TrainState, teacher_params: Params | None, batch: Any, key: Array) -> tuple[TrainState, Metrics]:
-        taught = None
-        if objective.uses_teacher:
-            assert teacher is not None and teacher_params is not None
-            taught = jax.lax.stop_gradient(forward(teacher, teacher_params, batch, attention=objective.attention))
+        key = jax.random.fold_in(key, state.step)
+        taught = jax.lax.stop_gradient(teach(teacher_params, batch, key))
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, terms), grads = grad_fn(state.params, taught, batch, jax.random.fold_in(key, state.step))
+        (loss, terms), grads = grad_fn(state.params, taught, batch, key, state.step)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {"loss": loss, **terms, "grad_norm": optax.tree.norm(grads)}

@@ -209,12 +209,18 @@ def _outputs(logits: Array, states: list[Array], attended: list[_Attended], atte
 
 
 class BertForQuestionAnswering(_Module):
-    """BERT with the span head: one start and one end logit a token."""
+    """BERT with the span head: one start and one end logit a token.
+
+    Attributes:
+        head_dropout: rate of dropout before the head, which BERT has not and some trainers add.
+    """
+
+    head_dropout: float = 0.0
 
     @nn.compact
     def __call__(self, inputs: Inputs, attention: AttentionOutput = "none") -> Outputs:
         states, attended = Bert(self.config, name="bert")(inputs)
-        logits = self.dense(states[-1], 2, "qa_outputs", dtype="float32")
+        logits = self.dense(self.drop(states[-1], self.head_dropout), 2, "qa_outputs", dtype="float32")
         return _outputs(logits, states, attended, attention)
 
 

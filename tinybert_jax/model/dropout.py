@@ -2,7 +2,7 @@
 
 A cryptographic generator spends more time than the layer it regularises. Here an element's fate is a hash of its
 index and the layer's key, which fuses into whatever reads the result, and which depends on nothing else: the same
-key gives the same mask on one device or on many.
+key gives the same mask on one device or on many, at once or a block at a time.
 """
 
 import jax
@@ -17,13 +17,22 @@ def _finalise(bits: Array) -> Array:
     return bits ^ (bits >> 16)
 
 
-def _flat_index(shape: tuple[int, ...]) -> Array:
-    """Row-major index of each element, modulo 2³², written so that a sharded array computes its own part."""
+def _flat_index(shape: tuple[int, ...], whole: tuple[int, ...]) -> Array:
+    """Row-major index in `whole` of each element of its leading block `shape`, modulo 2³².
+
+    Written so that a sharded array computes its own part.
+    """
     index, stride = jnp.zeros(shape, jnp.uint32), 1
     for axis in reversed(range(len(shape))):
         index += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride % 2**32)
-        stride *= shape[axis]
+        stride *= whole[axis]
     return index
+
+
+def _drop(x: Array, rate: float, key: Array, index: Array) -> Array:
+    seed = jax.random.bits(key, (2,), jnp.uint32)
+    bits = _finalise(_finalise(index ^ seed[0]) + seed[1])
+    return jnp.where(bits >= jnp.uint32(rate * 2**32), x / (1 - rate), 0).astype(x.dtype)
 
 
 def dropout(x: Array, rate: float, key: Array) -> Array:
@@ -34,6 +43,18 @@ def dropout(x: Array, rate: float, key: Array) -> Array:
         rate: in [0, 1).
         key: a JAX random key; only 64 bits are drawn from it.
     """
-    seed = jax.random.bits(key, (2,), jnp.uint32)
-    bits = _finalise(_finalise(_flat_index(x.shape) ^ seed[0]) + seed[1])
-    return jnp.where(bits >= jnp.uint32(rate * 2**32), x / (1 - rate), 0).astype(x.dtype)
+    return _drop(x, rate, key, _flat_index(x.shape, x.shape))
+
+
+def dropout_rows(x: Array, rate: float, key: Array, *, first: Array | int, rows: int) -> Array:
+    """What `dropout` does to rows [first, first + R) of a (…, rows, S) array, given those rows alone.
+
+    Args:
+        x: (…, R, S).
+        rate: in [0, 1).
+        key: the whole array's key.
+        first: the first row's number; may be traced.
+        rows: the whole array's.
+    """
+    index = _flat_index(x.shape, (*x.shape[:-2], rows, x.shape[-1]))
+    return _drop(x, rate, key, index + jnp.asarray(first, jnp.uint32) * jnp.uint32(x.shape[-1]))

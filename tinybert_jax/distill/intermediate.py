@@ -1,0 +1,148 @@
+"""Stage 1: what of the teacher's layers the student's imitate."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from jax import Array
+
+from tinybert_jax.distill import losses
+from tinybert_jax.distill.mapping import LayerMap, Projection, group_heads, group_probabilities, resolve_layer_map
+from tinybert_jax.distill.objectives import LabelledBatch, Metrics, Objective
+from tinybert_jax.errors import UserError
+from tinybert_jax.model import BertConfig, Outputs
+from tinybert_jax.model.bert import AttentionOutput, Params
+
+
+class AttentionDroppedWarning(UserWarning):
+    """Heads cannot be compared: stage 1 trains on hidden states alone."""
+
+
+@dataclass(frozen=True)
+class Intermediate(Objective):
+    """Stage 1: attention and hidden states of mapped layers, and the embeddings' output (equations 7 to 9).
+
+    Attributes:
+        compare: pre-softmax attention scores (the paper, Huawei), or attention probabilities, the student's after
+            its dropout (haystack).
+        padding: means over real tokens and pairs of them, or plain means in which padding counts (haystack, Huawei).
+        hidden_map: the teacher's layer for each student layer, for hidden states; see `resolve_layer_map`.
+        attention_map: likewise for attention.
+        heads: what to do about unlike numbers of heads: refuse them ("equal"), compare means over groups of
+            consecutive heads of the model that has more, or drop the attention term.
+        embeddings: compare the embeddings' output too.
+        projection: takes the student's hidden states to the teacher's width.
+        hidden_weight: weight of the hidden states' sum.
+        attention_weight: weight of the attention's sum.
+        teacher_dropout: the teacher runs in training mode (Huawei).
+    """
+
+    compare: Literal["scores", "probabilities"] = "scores"
+    padding: losses.Padding = "masked"
+    hidden_map: LayerMap = "uniform"
+    attention_map: LayerMap = "uniform"
+    heads: Literal["equal", "groups", "drop"] = "equal"
+    embeddings: bool = True
+    projection: Projection = Projection()
+    hidden_weight: float = 1.0
+    attention_weight: float = 1.0
+    teacher_dropout: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_weight", "attention_weight"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} must be 0 or more, got {getattr(self, name)}")
+
+    @property
+    def attention(self) -> AttentionOutput:
+        """What the forwards must return of the attention."""
+        return self.compare if self.attention_weight else "none"
+
+    def check(self, student: BertConfig, teacher: BertConfig) -> None:
+        """Layers must map, heads must match, widths must be bridged."""
+        for layer_map in (self.hidden_map, self.attention_map):
+            resolve_layer_map(layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
+        self.projection.check(student, teacher)
+        fewer, more = sorted((student.num_attention_heads, teacher.num_attention_heads))
+        counts = f"{student.num_attention_heads} and {teacher.num_attention_heads}"
+        if fewer == more or not self.attention_weight:
+            return
+        if self.heads == "equal":
+            raise UserError(
+                "attention is compared head by head: student and teacher must have as many heads, got "
+                f"{counts}; --stages.0.objective.heads groups compares means over heads, drop leaves attention out"
+            )
+        if self.heads == "groups" and more % fewer:
+            raise UserError(f"heads can be compared by groups where one number divides the other, got {counts}")
+        if self.heads == "drop":
+            message = f"student and teacher have {counts} heads: the attention term is left out"
+            warnings.warn(message, AttentionDroppedWarning, stacklevel=2)
+
+    def init_projection(self, key: Array, student: BertConfig, teacher: BertConfig) -> dict[str, Any]:
+        """The projection's parameters, for the states that are compared."""
+        states = range(0 if self.embeddings else 1, student.num_hidden_layers + 1)
+        return self.projection.init(key, student, teacher, states)
+
+    def loss(
+        self,
+        student: Outputs,
+        teacher: Outputs | None,
+        projection: Params,
+        batch: LabelledBatch,
+        step: Array | int = 0,
+    ) -> tuple[Array, Metrics]:
+        """Weighted sum, over mapped layers, of the hidden states' and the attention's mean squared errors."""
+        assert teacher is not None
+        hidden = self._hidden_loss(student, teacher, projection, batch.attention_mask)
+        attention = self._attention_loss(student, teacher, batch.attention_mask)
+        total = self.hidden_weight * hidden + self.attention_weight * attention
+        return total, {"hidden": hidden, "attention": attention}
+
+    def _hidden_loss(self, student: Outputs, teacher: Outputs, projection: Params, mask: Array) -> Array:
+        positions = losses.positions_of(mask, self.padding)
+        states = list(enumerate((0, *resolve_layer_map(self.hidden_map, *_layer_counts(student, teacher)))))
+        terms = []
+        for m, g in states[0 if self.embeddings else 1 :]:
+            projected = self.projection.apply(projection, m, student.hidden_states[m])
+            terms.append(losses.hidden_mse(projected, teacher.hidden_states[g], positions))
+        return jnp.stack(terms).sum()
+
+    def _attention_loss(self, student: Outputs, teacher: Outputs, mask: Array) -> Array:
+        heads = _head_count(student), _head_count(teacher)
+        if not self.attention_weight or (self.heads == "drop" and heads[0] != heads[1]):
+            return jnp.zeros(())
+        compare = _compare_scores if self.compare == "scores" else _compare_probabilities
+        positions = losses.positions_of(mask, self.padding)
+        layers = enumerate(resolve_layer_map(self.attention_map, *_layer_counts(student, teacher)))
+        terms = [compare(student, m, teacher, g - 1, min(heads), mask, positions) for m, g in layers]
+        return jnp.stack(terms).sum()
+
+
+def _layer_counts(student: Outputs, teacher: Outputs) -> tuple[int, int]:
+    return len(student.hidden_states) - 1, len(teacher.hidden_states) - 1
+
+
+def _head_count(outputs: Outputs) -> int:
+    if outputs.probabilities is not None:
+        return outputs.probabilities.shape[2]
+    return 0 if outputs.queries is None else outputs.queries.shape[3]
+
+
+def _compare_scores(
+    student: Outputs, m: int, teacher: Outputs, g: int, heads: int, mask: Array, positions: Array
+) -> Array:
+    assert student.queries is not None and student.keys is not None
+    assert teacher.queries is not None and teacher.keys is not None
+    ours = group_heads(student.queries[m], student.keys[m], heads)
+    theirs = group_heads(teacher.queries[g], teacher.keys[g], heads)
+    return losses.score_mse_gram(*ours, *theirs, mask, positions)
+
+
+def _compare_probabilities(
+    student: Outputs, m: int, teacher: Outputs, g: int, heads: int, mask: Array, positions: Array
+) -> Array:
+    assert student.probabilities is not None and teacher.probabilities is not None
+    ours = group_probabilities(student.probabilities[m], heads)
+    theirs = group_probabilities(teacher.probabilities[g], heads)
+    return losses.attention_mse(ours, theirs, mask, positions)
