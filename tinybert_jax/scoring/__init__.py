@@ -1,7 +1,7 @@
 """Scoring: logits to answers, answers to the official SQuAD figures."""
 
 from tinybert_jax.scoring.answers import AnswerConfig, Answers, find_answers
-from tinybert_jax.scoring.metrics import exact_score, f1_score, normalize_answer, squad_metrics
+from tinybert_jax.scoring.metrics import exact_score, f1_score, normalize_answer, question_scores, squad_metrics
 
 __all__ = [
     "AnswerConfig",
@@ -10,5 +10,6 @@ __all__ = [
     "f1_score",
     "find_answers",
     "normalize_answer",
+    "question_scores",
     "squad_metrics",
 ]

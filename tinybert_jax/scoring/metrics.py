@@ -26,7 +26,10 @@ def exact_score(gold: str, prediction: str) -> int:
 
 def f1_score(gold: str, prediction: str) -> float:
     """F1, in [0, 1], of the normalised texts as bags of words; 1 if both are empty, 0 if one is."""
-    gold_words, words = normalize_answer(gold).split(), normalize_answer(prediction).split()
+    return _bag_f1(normalize_answer(gold).split(), normalize_answer(prediction).split())
+
+
+def _bag_f1(gold_words: list[str], words: list[str]) -> float:
     if not gold_words or not words:
         return float(gold_words == words)
     shared = (Counter(gold_words) & Counter(words)).total()
@@ -34,6 +37,31 @@ def f1_score(gold: str, prediction: str) -> float:
         return 0.0
     precision, recall = shared / len(words), shared / len(gold_words)
     return 2 * precision * recall / (precision + recall)
+
+
+def question_scores(
+    examples: Sequence[Example],
+    predictions: Mapping[str, str],
+    null_odds: Mapping[str, float] | None = None,
+    threshold: float = 1.0,
+) -> dict[str, dict[str, float]]:
+    """Scores each question by the official rules: what `squad_metrics` takes its means of.
+
+    Args:
+        examples: the questions; of several gold answers the one that matches best counts.
+        predictions: question id -> predicted text, "" for "no answer". Ids of no question are ignored.
+        null_odds: question id -> how much the model favours "no answer".
+        threshold: a question whose odds are above it is scored as predicting no answer. Without
+            `null_odds` all odds are 0, so a negative threshold makes every question "no answer".
+
+    Returns:
+        {"exact": scores, "f1": scores}: question id -> score in [0, 1], in the order of `examples`.
+
+    Raises:
+        UserError: there are no questions, or one lacks its prediction (a text) or its odds (a number).
+    """
+    _check_inputs(examples, predictions, null_odds)
+    return _thresholded(examples, _raw_scores(examples, predictions), null_odds, threshold)
 
 
 def squad_metrics(
@@ -44,12 +72,13 @@ def squad_metrics(
 ) -> dict[str, float]:
     """Scores predictions, in percent, as the official SQuAD 2.0 script does, with its keys in its order.
 
+    Where a question has no prediction the official script leaves it out of its means; here that is an error.
+
     Args:
-        examples: the questions; of several gold answers the one that matches best counts.
-        predictions: question id -> predicted text, "" for "no answer". Ids of no question are ignored.
-        null_odds: question id -> how much the model favours "no answer". Adds the `best_*` figures.
-        threshold: a question whose odds are above it is scored as predicting no answer. Without
-            `null_odds` all odds are 0, so a negative threshold makes every question "no answer".
+        examples: the questions, as for `question_scores`.
+        predictions: their answers, as for `question_scores`.
+        null_odds: as for `question_scores`; adds the `best_*` figures.
+        threshold: as for `question_scores`; the `best_*` figures do not depend on it.
 
     Returns:
         exact, f1, total; HasAns_* and NoAns_* likewise if there are such questions; and with `null_odds`
@@ -58,18 +87,9 @@ def squad_metrics(
     Raises:
         UserError: there are no questions, or one lacks its prediction (a text) or its odds (a number).
     """
-    if not examples:
-        raise UserError("there are no questions to score: give a data file that holds at least one")
-    _check_values(examples, predictions, "prediction", "a text", lambda value: isinstance(value, str))
-    if null_odds is not None:
-        _check_values(examples, null_odds, "null odds", "a number", _is_number)
-    odds = null_odds if null_odds is not None else {example.id: 0.0 for example in examples}
-
-    raw = {
-        "exact": _raw_scores(examples, predictions, exact_score),
-        "f1": _raw_scores(examples, predictions, f1_score),
-    }
-    scores = {name: _thresholded(examples, raw[name], odds, threshold) for name in raw}
+    _check_inputs(examples, predictions, null_odds)
+    raw = _raw_scores(examples, predictions)
+    scores = _thresholded(examples, raw, null_odds, threshold)
     metrics = _averages(scores, [example.id for example in examples])
     for prefix, impossible in (("HasAns", False), ("NoAns", True)):
         ids = [example.id for example in examples if example.is_impossible == impossible]
@@ -82,26 +102,31 @@ def squad_metrics(
     return metrics
 
 
-def _raw_scores(
-    examples: Sequence[Example], predictions: Mapping[str, str], score: Callable[[str, str], float]
-) -> dict[str, float]:
-    """Question id -> the prediction's score against its best-matching gold answer, before any threshold."""
-    scores = {}
+def _raw_scores(examples: Sequence[Example], predictions: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """Each prediction's scores against its best-matching gold answer, before any threshold."""
+    exact, f1 = {}, {}
     for example in examples:
         # A gold answer of articles and punctuation alone cannot be matched: the official rules drop it.
-        golds = [answer.text for answer in example.answers if normalize_answer(answer.text)] or [""]
-        scores[example.id] = max(score(gold, predictions[example.id]) for gold in golds)
-    return scores
+        golds = [gold for answer in example.answers if (gold := normalize_answer(answer.text))] or [""]
+        prediction = normalize_answer(predictions[example.id])
+        exact[example.id] = float(prediction in golds)
+        f1[example.id] = max(_bag_f1(gold.split(), prediction.split()) for gold in golds)
+    return {"exact": exact, "f1": f1}
 
 
 def _thresholded(
-    examples: Sequence[Example], scores: Mapping[str, float], odds: Mapping[str, float], threshold: float
-) -> dict[str, float]:
+    examples: Sequence[Example],
+    raw: Mapping[str, Mapping[str, float]],
+    odds: Mapping[str, float] | None,
+    threshold: float,
+) -> dict[str, dict[str, float]]:
     """The scores, where odds above the threshold count as predicting "no answer"."""
-    return {
-        example.id: float(example.is_impossible) if odds[example.id] > threshold else scores[example.id]
+    overruled = {
+        example.id: float(example.is_impossible)
         for example in examples
+        if (0.0 if odds is None else odds[example.id]) > threshold
     }
+    return {name: {**scores, **overruled} for name, scores in raw.items()}
 
 
 def _averages(scores: Mapping[str, Mapping[str, float]], ids: Sequence[str]) -> dict[str, float]:
@@ -131,6 +156,16 @@ def _best_threshold(
         if current > best:
             best, threshold = current, odds[key]
     return 100.0 * best / len(examples), threshold
+
+
+def _check_inputs(
+    examples: Sequence[Example], predictions: Mapping[str, str], null_odds: Mapping[str, float] | None
+) -> None:
+    if not examples:
+        raise UserError("there are no questions to score: give a data file that holds at least one")
+    _check_values(examples, predictions, "prediction", "a text", lambda value: isinstance(value, str))
+    if null_odds is not None:
+        _check_values(examples, null_odds, "null odds", "a number", _is_number)
 
 
 def _check_values(
