@@ -43,6 +43,10 @@ def test_a_model_s_files_score_what_was_printed(data, tmp_path):
     again = evaluate.score_predictions(str(data / "data.json"), *files, threshold=float("inf"))
     assert again == metrics
     assert metrics["total"] == len(ids_and_golds(data / "data.json"))
+    assert list(metrics)[-2:] == ["exact_interval", "f1_interval"]
+    for name in ("exact", "f1"):
+        low, high = metrics[f"{name}_interval"]
+        assert low <= metrics[name] <= high
 
 
 def test_the_command_scores_gold_answers_at_100(data, tmp_path):
@@ -53,6 +57,7 @@ def test_the_command_scores_gold_answers_at_100(data, tmp_path):
     assert ended.returncode == 0, ended.stderr
     metrics = json.loads(ended.stdout)
     assert (metrics["exact"], metrics["f1"], metrics["NoAns_f1"]) == (100.0, 100.0, 100.0)
+    assert metrics["exact_interval"] == metrics["f1_interval"] == [100.0, 100.0]
     assert "best_f1" not in metrics
 
 
@@ -65,11 +70,66 @@ def test_the_threshold_turns_answers_into_none(data, tmp_path):
     assert (metrics["HasAns_exact"], metrics["NoAns_exact"], metrics["best_exact"]) == (0.0, 100.0, 100.0)
 
 
+@pytest.fixture
+def two_files(data, tmp_path):
+    """The gold answers, and a file that leaves every second question without an answer."""
+    golds = ids_and_golds(data / "data.json")
+    half = {key: text if i % 2 else "" for i, (key, text) in enumerate(golds.items())}
+    paths = tmp_path / "golds.json", tmp_path / "half.json"
+    for path, predictions in zip(paths, (golds, half), strict=True):
+        path.write_text(json.dumps(predictions))
+    return paths
+
+
+def test_two_files_are_compared(data, two_files):
+    golds, half = two_files
+    compared = evaluate.compare_predictions(str(data / "data.json"), golds, half)
+    assert compared["predictions"] == evaluate.score_predictions(str(data / "data.json"), golds)
+    assert compared["against"] == evaluate.score_predictions(str(data / "data.json"), half)
+    for name in ("exact", "f1"):
+        difference, lost = compared["difference"][name], 100 - compared["against"][name]
+        low, high = difference["interval"]
+        assert 0 < low < difference["mean"] < high
+        assert difference["mean"] == pytest.approx(lost, abs=0.005)  # printed to two decimals
+        assert 0 < difference["p"] < 0.05
+    back = evaluate.compare_predictions(str(data / "data.json"), half, golds)["difference"]
+    assert back["exact"]["mean"] == -compared["difference"]["exact"]["mean"]
+    same = evaluate.compare_predictions(str(data / "data.json"), half, half)["difference"]
+    assert same["f1"] == {"mean": 0.0, "interval": [0.0, 0.0], "p": 1.0}
+
+
+def test_the_command_prints_a_comparison(data, two_files, monkeypatch, capsys):
+    golds, half = map(str, two_files)
+    arguments = ["--predictions", golds, "--against", half, "--data", str(data / "data.json")]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
+    evaluate.main()
+    printed = json.loads(capsys.readouterr().out)
+    assert list(printed) == ["predictions", "against", "difference"]
+    assert printed == evaluate.compare_predictions(str(data / "data.json"), *two_files)
+
+
+def test_a_comparison_names_the_file_that_lacks_questions(data, two_files, tmp_path):
+    golds, half = two_files
+    short = ids_and_golds(data / "data.json")
+    lost = short.popitem()[0]
+    (tmp_path / "short.json").write_text(json.dumps(short))
+    for files in ((tmp_path / "short.json", half), (golds, tmp_path / "short.json")):
+        with pytest.raises(
+            UserError, match=rf"short\.json: every question needs its prediction: 1 missing, .* {lost};"
+        ):
+            evaluate.compare_predictions(str(data / "data.json"), *files)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "give either a MODEL or --predictions"),
         (["MODEL", "--predictions", "x.json"], "give either a MODEL or --predictions"),
+        (["--against", "x.json"], "--against compares two files of predictions"),
+        (["MODEL", "--against", "x.json"], "give the other one as --predictions FILE"),
+        (["--predictions", "x", "--against", "y", "--null-odds", "z"], "leave them out with --against"),
+        (["--predictions", "x", "--against", "y", "--threshold", "0"], "leave them out with --against"),
+        (["--predictions", "missing.json", "--against", "y"], "cannot read missing.json"),
         (["ENCODER"], "without a question-answering head"),
         (["no/such/folder"], "no folder 'no/such/folder'"),
         (["--predictions", "missing.json"], "cannot read missing.json"),
@@ -87,11 +147,15 @@ def test_mistakes_exit_with_2_and_one_line(data, monkeypatch, capsys, arguments,
 
 def test_predictions_of_other_data_are_refused(data, tmp_path):
     (tmp_path / "p.json").write_text('{"other": "x"}')
-    with pytest.raises(UserError, match="every question needs its prediction"):
+    with pytest.raises(UserError, match=r"p\.json: every question needs its prediction"):
         evaluate.score_predictions(str(data / "data.json"), tmp_path / "p.json")
     (tmp_path / "p.json").write_text('["x"]')
     with pytest.raises(UserError, match="must be a JSON object"):
         evaluate.score_predictions(str(data / "data.json"), tmp_path / "p.json")
+    (tmp_path / "p.json").write_text(json.dumps(ids_and_golds(data / "data.json")))
+    (tmp_path / "odds.json").write_text("{}")
+    with pytest.raises(UserError, match=r"p\.json with .*odds\.json: every question needs its null odds"):
+        evaluate.score_predictions(str(data / "data.json"), tmp_path / "p.json", tmp_path / "odds.json")
 
 
 def test_windows_shrink_in_proportion_to_the_position_table():

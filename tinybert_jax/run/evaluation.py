@@ -14,7 +14,7 @@ from tinybert_jax.distill.step import replicate
 from tinybert_jax.files import write_json
 from tinybert_jax.model import BertForQuestionAnswering, forward
 from tinybert_jax.model.bert import Params
-from tinybert_jax.scoring import AnswerConfig, Answers, find_answers, squad_metrics
+from tinybert_jax.scoring import AnswerConfig, Answers, find_answers, metric_intervals, question_scores, squad_metrics
 
 
 class Dataset(NamedTuple):
@@ -25,7 +25,7 @@ class Dataset(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Official metrics in percent, and the answers they were measured on."""
+    """Official metrics in percent, with the intervals of exact and F1, and the answers they were measured on."""
 
     metrics: dict[str, Any]
     answers: Answers
@@ -94,7 +94,8 @@ def evaluate(
     """
     logits = predict_logits(model, params, data.windows, batch_size=batch_size, buckets=buckets)
     found = find_answers(data.examples, data.windows, logits, answers)
-    return Evaluation(squad_metrics(data.examples, found.predictions, found.null_odds, threshold=np.inf), found)
+    metrics = squad_metrics(data.examples, found.predictions, found.null_odds, threshold=np.inf)
+    return Evaluation(metrics | metric_intervals(question_scores(data.examples, found.predictions)), found)
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
