@@ -28,26 +28,9 @@ second = _second_metrics()
 # What the rules turn on: articles in and out of words, punctuation that is deleted and that is not, white space of
 # all kinds, characters whose lower case is longer, combining accents (which end a word), digits that are no ASCII.
 PIECES = [
-    *(
-        "a",
-        "an",
-        "the",
-        "The",
-        "AN",
-        "A",
-        "other",
-        "cat",
-        "Cat",
-        "dogs",
-        "1990",
-        "²",
-        "Élan",
-        "Straße",
-        "İ",
-        "東京",
-        "🙂",
-    ),
-    *(" ", " ", "  ", "\t", "\n", "\u00a0", "\u3000", "\u200b", "\x1c"),
+    *("a", "an", "the", "The", "AN", "A", "other", "cat", "Cat", "dogs"),
+    *("1990", "²", "Élan", "Straße", "İ", "東京", "🙂"),
+    *(" ", "  ", "\t", "\n", "\u00a0", "\u3000", "\u200b", "\x1c"),
     *("-", "'", ".", ",", "_", "$", "«", "»", "–", "’", "e\u0301", "a\u0301", "\u0301"),
 ]
 TEXT = st.one_of(st.just(""), st.lists(st.sampled_from(PIECES), max_size=6).map("".join), st.text(max_size=6))
