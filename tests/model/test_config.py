@@ -15,11 +15,13 @@ from tinybert_jax.model import (
 )
 
 
-def test_defaults_are_those_of_transformers():
-    theirs = pytest.importorskip("transformers").BertConfig().to_dict()
-    ours = dataclasses.asdict(BertConfig())
+@pytest.mark.parametrize("model_type", ["bert", "roberta"])
+def test_defaults_are_those_of_transformers(model_type):
+    theirs = pytest.importorskip("transformers").AutoConfig.for_model(model_type).to_dict()
+    ours = dataclasses.asdict(BertConfig.from_transformers({"model_type": model_type}))
     del ours["dtype"]
     assert {key: theirs[key] for key in ours} == ours
+    assert model_type == "roberta" or BertConfig.from_transformers({}) == BertConfig()
 
 
 def test_a_released_tinybert_config_is_read():
@@ -49,7 +51,7 @@ def test_stored_precision_and_nulls_are_passed_over():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"model_type": "roberta"}, "model_type must be \"bert\", got 'roberta'"),
+        ({"model_type": "xlm-roberta"}, 'model_type must be "bert" or "roberta", got \'xlm-roberta\''),
         ({"position_embedding_type": "relative_key"}, "must be \"absolute\", got 'relative_key'"),
         ({"hidden_act": "silu"}, "hidden_act must be one of gelu, gelu_new, relu, got 'silu'"),
         ({"hidden_size": 770}, "num_attention_heads must divide hidden_size, got 12 heads for 770 units"),
@@ -70,6 +72,9 @@ def test_what_cannot_be_held_is_refused(content, message):
         ("intermediate_size", 0),
         ("max_position_embeddings", 0),
         ("type_vocab_size", 0),
+        ("pad_token_id", -1),
+        ("pad_token_id", 30522),
+        ("model_type", "gpt2"),
         ("hidden_dropout_prob", 1.0),
         ("attention_probs_dropout_prob", -0.1),
         ("dtype", "float16"),
@@ -89,6 +94,45 @@ def test_round_trip_keeps_everything_but_the_compute_precision(dtype):
     assert content["architectures"] == ["BertForQuestionAnswering"]
     assert (content["model_type"], content["dtype"]) == ("bert", "float32")
     assert BertConfig.from_transformers(content) == dataclasses.replace(config, dtype="float32")
+
+
+def test_a_released_roberta_config_is_read_and_written():
+    content = {  # deepset/roberta-base-squad2, without the keys that say nothing of the architecture
+        "architectures": ["RobertaForQuestionAnswering"],
+        "attention_probs_dropout_prob": 0.1,
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "gradient_checkpointing": False,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "hidden_size": 768,
+        "initializer_range": 0.02,
+        "intermediate_size": 3072,
+        "language": "english",
+        "layer_norm_eps": 1e-05,
+        "max_position_embeddings": 514,
+        "model_type": "roberta",
+        "name": "Roberta",
+        "num_attention_heads": 12,
+        "num_hidden_layers": 12,
+        "pad_token_id": 1,
+        "type_vocab_size": 1,
+        "vocab_size": 50265,
+    }
+    config = BertConfig.from_transformers(content)
+    assert (config.max_positions, config.pad_token_id, config.type_vocab_size) == (512, 1, 1)
+    written = config.to_transformers()
+    assert {key: content.get(key) for key in written} == written | {"dtype": None}
+    theirs = pytest.importorskip("transformers").RobertaConfig(**written)
+    assert {key: value for key, value in theirs.to_dict().items() if key in content and content[key] != value} == {}
+
+
+def test_max_positions():
+    assert bert_base().max_positions == 512
+    roberta = BertConfig(model_type="roberta", pad_token_id=3, max_position_embeddings=5)
+    assert roberta.max_positions == 1
+    with pytest.raises(UserError, match=r"max_position_embeddings must be over pad_token_id \+ 1 = 4 .*, got 4"):
+        dataclasses.replace(roberta, max_position_embeddings=4)
 
 
 def test_head_size():

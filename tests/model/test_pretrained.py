@@ -314,7 +314,7 @@ def test_a_folder_without_weights_is_refused(tmp_path, config):
         (None, "cannot read .*config.json: No such file"),
         ("{", "config.json is not valid JSON"),
         ("[]", "config.json must hold a JSON object, got list"),
-        ('{"model_type": "gpt2"}', 'config.json: model_type must be "bert"'),
+        ('{"model_type": "gpt2"}', 'config.json: model_type must be "bert" or "roberta"'),
         ('{"hidden_size": "wide"}', "config.json: "),
     ],
 )

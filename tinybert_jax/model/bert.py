@@ -1,7 +1,8 @@
-"""BERT in Flax Linen: the parameter tree of transformers, one to one, and one NamedTuple out.
+"""BERT and RoBERTa in Flax Linen: the parameter tree of transformers, one to one, and one NamedTuple out.
 
 Modules hold parameters and read top to bottom; there are no mode flags. Dropout acts when a "dropout" key is
 supplied and not otherwise, and `attention` names the one thing besides hidden states that distillation compares.
+The two families differ in their embeddings alone; the tree's root is "bert" for both.
 Deliberately left out: the pooler (span heads do not use it), relative positions, decoder and cross-attention.
 """
 
@@ -13,9 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from tinybert_jax.errors import UserError
-from tinybert_jax.model.config import BertConfig
-from tinybert_jax.model.dropout import dropout
+from tinybert_jax.model.embeddings import Embeddings
+from tinybert_jax.model.module import Module
 
 Params = Mapping[str, Any]
 AttentionOutput = Literal["none", "scores", "probabilities"]
@@ -64,55 +64,7 @@ class _Attended(NamedTuple):
     probabilities: Array
 
 
-class _Module(nn.Module):
-    """What every block shares: the config, and layers that follow it."""
-
-    config: BertConfig
-
-    def dense(self, x: Array, features: int, name: str, dtype: str | None = None) -> Array:
-        init = nn.initializers.normal(self.config.initializer_range)
-        layer = nn.Dense(features, dtype=dtype or self.config.dtype, kernel_init=init, name=name)
-        # Tokens as the rows of one matrix: with a batch axis, XLA's CPU weight gradient can take three times as long.
-        return layer(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], features)
-
-    def layer_norm(self, x: Array) -> Array:
-        norm = nn.LayerNorm(
-            epsilon=self.config.layer_norm_eps, use_fast_variance=False, dtype=jnp.float32, name="LayerNorm"
-        )
-        return norm(x).astype(self.config.dtype)
-
-    def drop(self, x: Array, rate: float) -> Array:
-        if rate == 0 or not self.has_rng("dropout"):
-            return x
-        return dropout(x, rate, self.make_rng("dropout"))
-
-
-class Embeddings(_Module):
-    """Sum of word, position and segment embeddings, normalised."""
-
-    @nn.compact
-    def __call__(self, input_ids: Array, token_type_ids: Array) -> Array:
-        c = self.config
-        if input_ids.shape[1] > c.max_position_embeddings:  # the look-up would give NaN
-            raise UserError(
-                f"rows must fit the position table, max_position_embeddings = {c.max_position_embeddings}, "
-                f"got {input_ids.shape[1]} tokens"
-            )
-
-        def table(rows: int, name: str) -> nn.Embed:
-            init = nn.initializers.normal(c.initializer_range)
-            return nn.Embed(rows, c.hidden_size, dtype=c.dtype, embedding_init=init, name=name)
-
-        words = table(c.vocab_size, "word_embeddings")(input_ids)
-        # BERT's table has a padding index: that row is used, and never trained.
-        words = jnp.where((input_ids == c.pad_token_id)[..., None], jax.lax.stop_gradient(words), words)
-        positions = jnp.arange(input_ids.shape[1])[None]
-        x = words + table(c.max_position_embeddings, "position_embeddings")(positions)
-        x = x + table(c.type_vocab_size, "token_type_embeddings")(token_type_ids)
-        return self.drop(self.layer_norm(x), c.hidden_dropout_prob)
-
-
-class SelfAttention(_Module):
+class SelfAttention(Module):
     """Multi-head scaled dot-product attention."""
 
     @nn.compact
@@ -129,7 +81,7 @@ class SelfAttention(_Module):
         return _Attended(jnp.swapaxes(context, 1, 2), q, k, probabilities)
 
 
-class Residual(_Module):
+class Residual(Module):
     """Projection, dropout, residual sum and LayerNorm: the end of both halves of a layer."""
 
     @nn.compact
@@ -138,7 +90,7 @@ class Residual(_Module):
         return self.layer_norm(self.drop(x, self.config.hidden_dropout_prob) + residual)
 
 
-class Attention(_Module):
+class Attention(Module):
     """Self-attention and its residual."""
 
     @nn.compact
@@ -147,7 +99,7 @@ class Attention(_Module):
         return Residual(self.config, name="output")(attended.context.reshape(x.shape), x), attended
 
 
-class Intermediate(_Module):
+class Intermediate(Module):
     """The feed-forward network's first half."""
 
     @nn.compact
@@ -155,7 +107,7 @@ class Intermediate(_Module):
         return _ACTIVATIONS[self.config.hidden_act](self.dense(x, self.config.intermediate_size, "dense"))
 
 
-class Layer(_Module):
+class Layer(Module):
     """One transformer layer."""
 
     @nn.compact
@@ -165,7 +117,7 @@ class Layer(_Module):
         return Residual(self.config, name="output")(wide, x), attended
 
 
-class LayerStack(_Module):
+class LayerStack(Module):
     """The layers in order, under the names "0", "1" and so on."""
 
     @nn.compact
@@ -178,7 +130,7 @@ class LayerStack(_Module):
         return states, attended
 
 
-class Encoder(_Module):
+class Encoder(Module):
     """The level of the tree that transformers calls `encoder.layer`."""
 
     @nn.compact
@@ -186,7 +138,7 @@ class Encoder(_Module):
         return LayerStack(self.config, name="layer")(x, mask)
 
 
-class Bert(_Module):
+class Bert(Module):
     """Embeddings and encoder."""
 
     def setup(self) -> None:
@@ -194,7 +146,8 @@ class Bert(_Module):
         self.encoder = Encoder(self.config)
 
     def __call__(self, inputs: Inputs) -> tuple[list[Array], list[_Attended]]:
-        return self.encoder(self.embeddings(inputs.input_ids, inputs.token_type_ids), inputs.attention_mask)
+        x = self.embeddings(inputs.input_ids, inputs.token_type_ids, inputs.attention_mask)
+        return self.encoder(x, inputs.attention_mask)
 
 
 def _outputs(logits: Array, states: list[Array], attended: list[_Attended], attention: AttentionOutput) -> Outputs:
@@ -208,7 +161,7 @@ def _outputs(logits: Array, states: list[Array], attended: list[_Attended], atte
     return outputs
 
 
-class BertForQuestionAnswering(_Module):
+class BertForQuestionAnswering(Module):
     """BERT with the span head: one start and one end logit a token.
 
     Attributes:
@@ -224,7 +177,7 @@ class BertForQuestionAnswering(_Module):
         return _outputs(logits, states, attended, attention)
 
 
-class MaskedLMPredictions(_Module):
+class MaskedLMPredictions(Module):
     """Transform, then scores against the word embeddings themselves (tied decoder)."""
 
     @nn.compact
@@ -236,7 +189,7 @@ class MaskedLMPredictions(_Module):
         return product + bias
 
 
-class MaskedLMTransform(_Module):
+class MaskedLMTransform(Module):
     """Dense, activation, LayerNorm."""
 
     @nn.compact
@@ -244,7 +197,7 @@ class MaskedLMTransform(_Module):
         return self.layer_norm(_ACTIVATIONS[self.config.hidden_act](self.dense(x, self.config.hidden_size, "dense")))
 
 
-class MaskedLMHead(_Module):
+class MaskedLMHead(Module):
     """The level of the tree that transformers calls `cls.predictions`."""
 
     @nn.compact
@@ -252,7 +205,7 @@ class MaskedLMHead(_Module):
         return MaskedLMPredictions(self.config, name="predictions")(x, embedding)
 
 
-class BertForMaskedLM(_Module):
+class BertForMaskedLM(Module):
     """BERT with the masked-language-model head."""
 
     def setup(self) -> None:

@@ -1,4 +1,4 @@
-"""The shape of a BERT, and the named sizes of the papers."""
+"""The shape of a BERT or a RoBERTa, and the named sizes of the papers."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,13 +9,21 @@ from tinybert_jax.errors import UserError
 
 Activation = Literal["gelu", "gelu_new", "relu"]
 Dtype = Literal["float32", "bfloat16"]
+ModelType = Literal["bert", "roberta"]
+
+# Where transformers' RobertaConfig has other defaults than its BertConfig.
+_ROBERTA_DEFAULTS: dict[str, Any] = {"vocab_size": 50265, "pad_token_id": 1}
+# Written for transformers' sake; the networks here do not read them. The ids of every RoBERTa vocabulary.
+_ROBERTA_TOKENS = {"bos_token_id": 0, "eos_token_id": 2}
 
 
 @dataclass(frozen=True)
 class BertConfig:
-    """Architecture of a BERT encoder; field names and defaults are those of transformers' `config.json`.
+    """Architecture of a BERT or RoBERTa encoder; field names are those of transformers' `config.json`, defaults BERT's.
 
     Attributes:
+        model_type: the family. They differ in how positions and segments are embedded, and in tensors' names on disk.
+        pad_token_id: the token read where the attention mask is False; its embedding is never trained.
         dtype: what matrix products compute in. Parameters, softmax, LayerNorm and losses stay float32.
 
     Raises:
@@ -35,9 +43,13 @@ class BertConfig:
     layer_norm_eps: float = 1e-12
     initializer_range: float = 0.02
     pad_token_id: int = 0
+    model_type: ModelType = "bert"
     dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
+        for field, allowed in (("model_type", ModelType), ("hidden_act", Activation), ("dtype", Dtype)):
+            if getattr(self, field) not in get_args(allowed):
+                raise UserError(f"{field} must be one of {', '.join(get_args(allowed))}, got {getattr(self, field)!r}")
         for field in (
             "vocab_size",
             "hidden_size",
@@ -57,14 +69,24 @@ class BertConfig:
         for field in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0 <= getattr(self, field) < 1:
                 raise UserError(f"{field} must be in [0, 1), got {getattr(self, field)}")
-        for field, allowed in (("hidden_act", get_args(Activation)), ("dtype", get_args(Dtype))):
-            if getattr(self, field) not in allowed:
-                raise UserError(f"{field} must be one of {', '.join(allowed)}, got {getattr(self, field)!r}")
+        if not 0 <= self.pad_token_id < self.vocab_size:
+            raise UserError(f"pad_token_id must be in [0, vocab_size = {self.vocab_size}), got {self.pad_token_id}")
+        if self.max_positions < 1:
+            raise UserError(
+                f"max_position_embeddings must be over pad_token_id + 1 = {self.pad_token_id + 1} in a RoBERTa, "
+                f"got {self.max_position_embeddings}"
+            )
 
     @property
     def head_size(self) -> int:
         """Width of one attention head, H."""
         return self.hidden_size // self.num_attention_heads
+
+    @property
+    def max_positions(self) -> int:
+        """The longest row, in tokens. RoBERTa's position table has `pad_token_id + 1` rows that no token uses."""
+        unused = self.pad_token_id + 1 if self.model_type == "roberta" else 0
+        return self.max_position_embeddings - unused
 
     @classmethod
     def from_transformers(cls, config: Mapping[str, Any]) -> "BertConfig":
@@ -74,19 +96,23 @@ class BertConfig:
         released checkpoints need both. `dtype` is ours alone: there it names the stored precision.
 
         Raises:
-            UserError: another architecture, or relative positions.
+            UserError: another architecture, relative positions, or a value out of range.
         """
-        if (kind := config.get("model_type", "bert")) != "bert":
-            raise UserError(f'model_type must be "bert", got {kind!r}: only BERT checkpoints can be loaded')
+        if (kind := config.get("model_type", "bert")) not in get_args(ModelType):
+            raise UserError(
+                f'model_type must be "bert" or "roberta", got {kind!r}: only their checkpoints can be loaded'
+            )
         if (position := config.get("position_embedding_type", "absolute")) != "absolute":
             raise UserError(f'position_embedding_type must be "absolute", got {position!r}')
         known = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
-        return cls(**{key: value for key, value in config.items() if key in known and value is not None})
+        given = {key: value for key, value in config.items() if key in known and value is not None}
+        return cls(**(_ROBERTA_DEFAULTS if kind == "roberta" else {}) | given)
 
-    def to_transformers(self, architecture: str = "BertForQuestionAnswering") -> dict[str, Any]:
-        """The content of a `config.json` for transformers' class of that name."""
+    def to_transformers(self, task: str = "QuestionAnswering") -> dict[str, Any]:
+        """The content of a `config.json` for transformers' class of that task, `BertFor…` or `RobertaFor…`."""
         fields = dataclasses.asdict(self) | {"dtype": "float32"}  # the precision the parameters are stored in
-        return {"architectures": [architecture], "model_type": "bert", **fields}
+        tokens = _ROBERTA_TOKENS if self.model_type == "roberta" else {}
+        return {"architectures": [f"{self.model_type.capitalize()}For{task}"], **fields, **tokens}
 
 
 def bert_base() -> BertConfig:

@@ -26,6 +26,7 @@ Head = Literal["question-answering", "masked-lm"]
 
 _MODELS = {"question-answering": BertForQuestionAnswering, "masked-lm": BertForMaskedLM}
 _HEADS = {"question-answering": "qa_outputs", "masked-lm": "cls"}
+_TASKS = {"question-answering": "QuestionAnswering", "masked-lm": "MaskedLM"}
 
 
 class MissingHeadWarning(UserWarning):
@@ -40,7 +41,8 @@ class _Rule(NamedTuple):
     transpose: bool = False
 
 
-# The first rule that matches decides. Our tree keeps transformers' module names; only a tensor's last name differs.
+# The first rule that matches decides. Our tree keeps transformers' module names; only a tensor's last name differs,
+# and the root, which is "bert" for every family.
 _RULES = (
     _Rule(r"(.+\.LayerNorm)\.(?:weight|gamma)", r"\1.scale"),
     _Rule(r"(.+\.LayerNorm)\.(?:bias|beta)", r"\1.bias"),
@@ -50,7 +52,7 @@ _RULES = (
 )
 # What other classes keep in the same file, or what is derived: never a parameter of ours.
 _ELSEWHERE = re.compile(
-    r"(bert\.)?pooler\..+|classifier\..+|fit_dense(s\.\d+)?\..+|cls\.seq_relationship\..+"
+    r"(bert\.)?pooler\..+|classifier\..+|fit_dense(s\.\d+)?\..+|lm_head\..+|cls\.seq_relationship\..+"
     r"|cls\.predictions\.decoder\..+|(bert\.)?embeddings\.position_ids"
 )
 _INVERSE = {"scale": "weight", "kernel": "weight", "embedding": "weight", "bias": "bias"}
@@ -59,24 +61,25 @@ _INVERSE = {"scale": "weight", "kernel": "weight", "embedding": "weight", "bias"
 def load_pretrained(
     name_or_path: str | Path, *, head: Head = "question-answering", seed: int = 0
 ) -> tuple[BertConfig, dict[str, Any]]:
-    """Loads a BERT from a transformers checkpoint.
+    """Loads a BERT or a RoBERTa from a transformers checkpoint.
 
     Args:
         name_or_path: a hub id, or a folder with `config.json` and one of `model.safetensors`, a sharded
             safetensors index, `flax_model.msgpack`, `pytorch_model.bin` (extra `torch`), or an orbax folder of ours.
-        head: which head to load beside the encoder.
+        head: which head to load beside the encoder; "masked-lm" for a BERT alone.
         seed: initialises the head where the checkpoint has none; a warning then names it.
 
     Returns:
         The config, and float32 parameters `{"bert": …, "qa_outputs": …}` (or `"cls"`) as numpy arrays.
 
     Raises:
-        UserError: nothing there, unreadable, not a BERT, or tensors unexpected, missing or misshapen: all listed.
+        UserError: nothing there, unreadable, neither a BERT nor a RoBERTa, a head that is not supported, or tensors
+            unexpected, missing or misshapen: all listed.
     """
     folder = locate(name_or_path)
     config = load_config(folder)
-    found = _to_tree(read_tensors(folder), _HEADS[head])
     expected = _shapes(config, head)
+    found = _to_tree(read_tensors(folder), config.model_type, _HEADS[head])
     if not any(path[0] == _HEADS[head] for path in found):  # a fresh head is what fine-tuning starts from
         fresh = _fresh_head(config, head, seed)
         names = ", ".join(sorted(".".join(path) for path in fresh))
@@ -91,7 +94,7 @@ def load_config(folder: str | Path) -> BertConfig:
     """Reads a folder's `config.json`.
 
     Raises:
-        UserError: missing, not JSON, or not a BERT this project can hold.
+        UserError: missing, not JSON, or not a model this project can hold.
     """
     path = Path(folder) / "config.json"
     content = read_json(path)
@@ -124,16 +127,24 @@ def save_pretrained(
     _check("the given parameters", _shapes(config, head), found)
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        write_json(temporary / "config.json", config.to_transformers(_MODELS[head].__name__))
+        write_json(temporary / "config.json", config.to_transformers(_TASKS[head]))
         if tokenizer is not None:
             tokenizer.save_pretrained(str(temporary))
         # safetensors stores the buffer as it lies in memory: a transposed view would be written scrambled.
-        tensors = {_our_name_to_theirs(path): np.ascontiguousarray(_transposed(path, a)) for path, a in found.items()}
+        tensors = {
+            _our_name_to_theirs(path, config.model_type): np.ascontiguousarray(_transposed(path, array))
+            for path, array in found.items()
+        }
         save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
 
 
 def _shapes(config: BertConfig, head: Head) -> Mapping[tuple[str, ...], Any]:
     """What the config promises, as shapes: nothing is computed."""
+    if head == "masked-lm" and config.model_type != "bert":
+        raise UserError(
+            f"the masked-lm head is supported for BERT alone, got model_type {config.model_type!r}: "
+            "use the question-answering head"
+        )
     return flatten_dict(jax.eval_shape(partial(init_params, _MODELS[head](config)), jax.random.key(0)))
 
 
@@ -144,16 +155,17 @@ def _fresh_head(config: BertConfig, head: Head, seed: int) -> dict[tuple[str, ..
     return {path: np.asarray(leaf) for path, leaf in leaves.items()}
 
 
-def _to_tree(tensors: Iterable[tuple[str, np.ndarray]], head: str) -> dict[tuple[str, ...], np.ndarray]:
+def _to_tree(tensors: Iterable[tuple[str, np.ndarray]], family: str, head: str) -> dict[tuple[str, ...], np.ndarray]:
     """Renames every tensor of the encoder and of `head`; other heads' are passed over."""
     found: dict[tuple[str, ...], np.ndarray] = {}
     other_heads = tuple(f"{name}." for name in _HEADS.values() if name != head)
-    for name, array in tensors:
+    for stored_name, array in tensors:
+        name = re.sub(rf"^{family}\.", "bert.", stored_name)
         if _ELSEWHERE.fullmatch(name) or name.startswith(other_heads):
             continue
         path, transpose = _their_name_to_ours(name)
         if path in found:
-            raise UserError(f"the checkpoint holds {'.'.join(path)} twice, the second time as {name!r}")
+            raise UserError(f"the checkpoint holds {'.'.join(path)} twice, the second time as {stored_name!r}")
         found[path] = np.asarray(array.T if transpose else array, np.float32, order="C")
     return found
 
@@ -167,8 +179,9 @@ def _their_name_to_ours(name: str) -> tuple[tuple[str, ...], bool]:
     return tuple(name.split(".")), False  # a Flax tree's own names; anything else is reported as unexpected
 
 
-def _our_name_to_theirs(path: tuple[str, ...]) -> str:
-    return ".".join((*path[:-1], _INVERSE[path[-1]]))
+def _our_name_to_theirs(path: tuple[str, ...], family: str) -> str:
+    root = family if path[0] == "bert" else path[0]
+    return ".".join((root, *path[1:-1], _INVERSE[path[-1]]))
 
 
 def _transposed(path: tuple[str, ...], array: np.ndarray) -> np.ndarray:
@@ -186,4 +199,4 @@ def _check(source: object, expected: Mapping[tuple[str, ...], Any], found: Mappi
         if expected[p].shape != found[p].shape
     ]
     if lines:
-        raise UserError(f"{source} does not hold the BERT that its config promises:\n" + "\n".join(lines))
+        raise UserError(f"{source} does not hold the model that its config promises:\n" + "\n".join(lines))

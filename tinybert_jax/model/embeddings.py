@@ -1,0 +1,49 @@
+"""Tokens to vectors: the one part in which BERT and RoBERTa differ."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from tinybert_jax.errors import UserError
+from tinybert_jax.model.module import Module
+
+
+class Embeddings(Module):
+    """Sum of word, position and segment embeddings, normalised.
+
+    BERT counts positions from 0 over the row, and reads segments. RoBERTa counts the real tokens from
+    `pad_token_id + 1`, puts padding at `pad_token_id`, and has one segment, as transformers does.
+    """
+
+    @nn.compact
+    def __call__(self, input_ids: Array, token_type_ids: Array, attention_mask: Array) -> Array:
+        c = self.config
+        if input_ids.shape[1] > c.max_positions:  # the look-up would give NaN
+            raise UserError(
+                f"rows must fit the position table, which holds {c.max_positions} tokens "
+                f"(max_position_embeddings = {c.max_position_embeddings}), got {input_ids.shape[1]} tokens"
+            )
+        ids = jnp.where(attention_mask, input_ids, c.pad_token_id)  # a batch's padding need not know the model's
+        x = self.look_up("word_embeddings", c.vocab_size, ids, never_trained=c.pad_token_id)
+        if c.model_type == "roberta":
+            real = ids != c.pad_token_id
+            positions = c.pad_token_id + jnp.cumsum(real, axis=1) * real
+            segments = jnp.zeros_like(ids)
+            untrained_position = c.pad_token_id
+        else:
+            positions = jnp.arange(ids.shape[1])[None]
+            segments = token_type_ids
+            untrained_position = None
+        x = x + self.look_up("position_embeddings", c.max_position_embeddings, positions, untrained_position)
+        x = x + self.look_up("token_type_embeddings", c.type_vocab_size, segments)
+        return self.drop(self.layer_norm(x), c.hidden_dropout_prob)
+
+    def look_up(self, name: str, rows: int, indices: Array, never_trained: int | None = None) -> Array:
+        """Rows of a table; the row `never_trained`, torch's `padding_idx`, is read and gets no gradient."""
+        c = self.config
+        init = nn.initializers.normal(c.initializer_range)
+        vectors = nn.Embed(rows, c.hidden_size, dtype=c.dtype, embedding_init=init, name=name)(indices)
+        if never_trained is None:
+            return vectors
+        return jnp.where((indices == never_trained)[..., None], jax.lax.stop_gradient(vectors), vectors)
