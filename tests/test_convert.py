@@ -1,5 +1,7 @@
+import json
 import sys
 import warnings
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from tinybert_jax.convert import convert, main
 from tinybert_jax.data import load_tokenizer
 from tinybert_jax.errors import UserError, run_script
-from tinybert_jax.model import load_pretrained, save_pretrained
+from tinybert_jax.model import BertForQuestionAnswering, load_pretrained, save_pretrained
 from tinybert_jax.model.pretrained import MissingHeadWarning
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Hello", "world", "##s"]
@@ -44,6 +46,27 @@ def test_both_ways_by_the_command_line(monkeypatch, tmp_path, source, config, pa
     weights = [(folder / "model.safetensors").read_bytes() for folder in (source, tmp_path / "back")]
     assert weights[0] == weights[1]
     assert {path.name for path in tmp_path.iterdir()} == {"source", "orbax", "back"}
+
+
+def test_a_roberta_converts_both_ways(tmp_path, config, random_params):
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    (tmp_path / "vocabulary").mkdir()
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", *sorted(ByteLevel.alphabet()), "<mask>"]
+    (tmp_path / "vocabulary" / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}))
+    (tmp_path / "vocabulary" / "merges.txt").write_text("#version: 0.2\n")
+    config = replace(config, model_type="roberta", pad_token_id=1, type_vocab_size=1, vocab_size=len(pieces))
+    params = random_params(BertForQuestionAnswering(config), seed=5)
+    save_pretrained(tmp_path / "source", config, params, load_tokenizer(tmp_path / "vocabulary"))
+    convert(str(tmp_path / "source"), tmp_path / "orbax", "orbax")
+    convert(str(tmp_path / "orbax"), tmp_path / "back")
+    for folder in ("orbax", "back"):
+        read_config, read = load_pretrained(tmp_path / folder)
+        assert read_config == config
+        jax.tree.map(np.testing.assert_array_equal, read, params)
+        assert load_tokenizer(tmp_path / folder).tokenize("a b") == ["a", "Ġ", "b"]
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (tmp_path / "source" / name).read_bytes() == (tmp_path / "back" / name).read_bytes()
 
 
 def test_a_model_without_tokenizer_converts(tmp_path, config, params):

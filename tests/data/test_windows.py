@@ -1,3 +1,4 @@
+import json
 import string
 from dataclasses import fields, replace
 
@@ -29,6 +30,32 @@ def tokenizer(tmp_path_factory):
     vocabulary = [*SPECIALS, *PIECES, *("##" + piece for piece in PIECES)]
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     return load_tokenizer(folder)
+
+
+MERGES = ["Ġ a", "Ġ q", "b c", "Ġ bc", "Ġ Ġ", "ĠĠ Ġ", "Ċ Ġ", "Ġ Ċ", "Ã ©", "© ä"]
+
+
+def byte_level(folder, **options):
+    """A RoBERTa's tokenizer: single bytes, a few pieces with a space in front, and pieces across characters."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    pieces = [*sorted(ByteLevel.alphabet()), *(merge.replace(" ", "") for merge in MERGES)]
+    vocabulary = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *pieces, "<mask>"])}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *MERGES]) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(options))
+    return load_tokenizer(folder)
+
+
+@pytest.fixture
+def roberta(tmp_path):
+    (tmp_path / "roberta").mkdir()
+    return byte_level(tmp_path / "roberta")
+
+
+@pytest.fixture(scope="module", params=[{}, {"add_prefix_space": True}, {"trim_offsets": False}], ids=str)
+def any_roberta(tmp_path_factory, request):
+    return byte_level(tmp_path_factory.mktemp("roberta"), **request.param)
 
 
 def example(context, question="q", answers=(), id_="id"):
@@ -67,6 +94,45 @@ def test_windows_by_hand(tokenizer):
     assert windows.start.tolist() == [0, 4, 0]  # "e" is in the first window too, "f" is not
     assert windows.end.tolist() == [0, 5, 0]
     assert len(windows) == 3
+
+
+def test_windows_of_a_roberta_by_hand(roberta):
+    # Room for 9 - 1 - 4 = 4 context tokens, of which 1 overlaps: windows begin at tokens 0, 3 of 6.
+    config = WindowConfig(max_seq_len=9, doc_stride=1)
+    windows = build_windows([example("a bc  d e", answers=[("d e", 6)])], roberta, config)
+    blank = [-1, -1]
+    tokens = [roberta.convert_ids_to_tokens(row) for row in rows(windows, "tokens")]
+    assert tokens == [
+        ["<s>", "q", "</s>", "</s>", "a", "Ġbc", "Ġ", "Ġ", "</s>"],
+        ["<s>", "q", "</s>", "</s>", "Ġ", "d", "Ġ", "e", "</s>"],
+    ]
+    assert rows(windows, "offsets") == [
+        [blank] * 4 + [[0, 1], [2, 4], [5, 5], [6, 6], blank],
+        [blank] * 4 + [[6, 6], [6, 7], [8, 8], [8, 9], blank],
+    ]
+    assert windows.context_begin.tolist() == [4, 4]
+    assert (windows.start.tolist(), windows.end.tolist()) == ([0, 5], [0, 7])
+
+
+def test_no_offset_of_a_roberta_begins_with_a_space(any_roberta):
+    # The tokenizers library leaves the first token's space in under add_prefix_space.
+    context = " a  bc é"
+    windows = build_windows([example(context, "")], any_roberta, WindowConfig())
+    texts = [context[begin:end] for begin, end in rows(windows, "offsets")[0] if begin >= 0]
+    assert any_roberta.convert_ids_to_tokens(windows.tokens)[3:-1] == ["Ġa", "Ġ", "Ġbc", "Ġ", "Ã©"]
+    assert texts == ["a", "", "bc", "", "é"]
+
+
+def test_the_tokenizer_decides_the_layout(roberta, tmp_path):
+    """The same vocabulary with one separator: another layout, and another cache."""
+    from tokenizers.processors import BertProcessing
+
+    load_windows([example("a")], roberta, WindowConfig(), tmp_path / "cache")
+    roberta.backend_tokenizer.post_processor = BertProcessing(("</s>", 2), ("<s>", 0))
+    windows = load_windows([example("a")], roberta, WindowConfig(), tmp_path / "cache")
+    assert roberta.convert_ids_to_tokens(windows.tokens) == ["<s>", "q", "</s>", "a", "</s>"]
+    assert windows.context_begin.tolist() == [3]
+    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_dtypes(tokenizer):
@@ -179,6 +245,55 @@ def test_windows_are_those_of_transformers(tokenizer, texts, max_seq_len, doc_st
         assert offsets == [list(o) if c else [-1, -1] for o, c in zip(expected, in_context, strict=True)]
         segments = (np.arange(len(offsets)) >= windows.context_begin[w]).astype(int).tolist()
         assert segments == reference["token_type_ids"][w]
+
+
+SPACED = st.text(st.sampled_from("  \nabcqé中"), max_size=40) | TEXT
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    texts=st.lists(st.tuples(SPACED.map(lambda text: text[:4]), SPACED), min_size=1, max_size=3),
+    max_seq_len=st.integers(24, 40),
+    doc_stride=st.integers(0, 2),
+)
+def test_windows_of_a_roberta_are_those_of_transformers(any_roberta, texts, max_seq_len, doc_stride):
+    config = WindowConfig(max_seq_len=max_seq_len, doc_stride=doc_stride)
+    windows = build_windows([example(context, question) for question, context in texts], any_roberta, config)
+    reference = any_roberta(
+        [question for question, _ in texts],
+        [context for _, context in texts],
+        max_length=max_seq_len,
+        truncation="only_second",
+        stride=doc_stride,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
+    assert rows(windows, "tokens") == reference["input_ids"]
+    assert windows.example.tolist() == reference["overflow_to_sample_mapping"]
+    for w, offsets in enumerate(rows(windows, "offsets")):
+        context = texts[windows.example[w]][1]
+        in_context = [sequence == 1 for sequence in reference.sequence_ids(w)]
+        assert in_context == [windows.context_begin[w] <= i < len(offsets) - 1 for i in range(len(offsets))]
+        expected = [
+            [end - len(context[begin:end].lstrip(" ")), end] if inside else [-1, -1]
+            for (begin, end), inside in zip(reference["offset_mapping"][w], in_context, strict=True)
+        ]
+        assert offsets == expected
+
+
+@settings(deadline=None, max_examples=100)
+@given(context=SPACED.filter(bool), data=st.data())
+def test_an_answer_is_read_off_the_tokens_of_a_roberta(any_roberta, context, data):
+    begin = data.draw(st.integers(0, len(context) - 1))
+    answer = context[begin : data.draw(st.integers(begin + 1, len(context)))]
+    one = example(context, answers=[(answer, begin)])
+    windows = build_windows([one], any_roberta, WindowConfig(max_seq_len=999))
+    first, last = (windows.offsets[label[0]].tolist() for label in (windows.start, windows.end))
+    read = context[first[0] : last[1]]
+    assert answer.strip(" ") in read
+    if answer == answer.strip(" "):
+        assert not read.startswith(" ")
+        assert len(read) <= len(answer) + 2  # a piece holds at most one character besides
 
 
 @settings(deadline=None, max_examples=150)

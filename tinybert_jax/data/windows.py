@@ -1,6 +1,7 @@
 """Questions and contexts, tokenised and cut into windows that fit a model; labels, offsets and a disk cache.
 
-Left out: padding, which is a batch's business, and any tokenizer but BERT's WordPiece.
+A window is "[CLS] question [SEP] context [SEP]" for BERT, "<s> question </s></s> context </s>" for RoBERTa; below,
+[CLS] and [SEP] stand for either's. Left out: padding, which is a batch's business.
 """
 
 import hashlib
@@ -45,14 +46,14 @@ class WindowConfig:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """W windows, "[CLS] question [SEP] context [SEP]" each, in columns; a question's windows are consecutive.
+    """W windows in columns; a question's windows are consecutive.
 
     The token columns are flat, window after window, unpadded: window w is `row_splits[w]:row_splits[w + 1]`.
     The arrays may be memory-mapped.
     """
 
     tokens: np.ndarray  # (total,) int32
-    offsets: np.ndarray  # (total, 2) int32: [begin, end) in characters of the context; -1, -1 at other tokens
+    offsets: np.ndarray  # (total, 2) int32: [begin, end) in characters of the context, no space first; -1, -1 elsewhere
     row_splits: np.ndarray  # (W + 1,) int64
     context_begin: np.ndarray  # (W,) int32: position of the first context token; the context ends at length - 1
     example: np.ndarray  # (W,) int32: index of the question among the examples
@@ -126,15 +127,17 @@ def build_windows(examples: Sequence[Example], tokenizer: "PreTrainedTokenizerFa
         UserError: a context needs several windows, and its question leaves no room for them to advance.
     """
     backend = bare_backend(tokenizer)
+    separators = backend.num_special_tokens_to_add(is_pair=True) - 2  # between question and context
     questions = _encode(backend.encode_batch_fast, [example.question for example in examples])
     index = {text: i for i, text in enumerate(dict.fromkeys(example.context for example in examples))}
     contexts = _encode(backend.encode_batch, list(index))
     context_of = np.fromiter((index[example.context] for example in examples), np.int64, len(examples))
 
     question_len = np.minimum(questions.lengths, config.max_question_len)
-    example, piece_begin, piece_len = _cut(examples, question_len, contexts.lengths[context_of], config)
+    room = config.max_seq_len - (1 + question_len + separators + 1)
+    example, piece_begin, piece_len = _cut(examples, question_len, contexts.lengths[context_of], room, config)
     question_len = question_len[example]
-    context_begin = question_len + 2
+    context_begin = 1 + question_len + separators
     row_splits = np.concatenate([[0], np.cumsum(context_begin + piece_len + 1)])
     row_begin = row_splits[:-1]
 
@@ -166,13 +169,30 @@ class _Encoded(NamedTuple):
 
 def _encode(encode_batch: Callable[..., list[Any]], texts: list[str], block: int = 4096) -> _Encoded:
     """Tokenises texts, a block at a time: the tokenizer's own results take some 100 bytes a token."""
-    ids, offsets, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int32)], [0]
+    ids, offsets, lengths = [np.empty(0, np.int32)], [np.empty((0, 2), np.int32)], [0]
     for begin in range(0, len(texts), block):
-        encodings = encode_batch(texts[begin : begin + block], add_special_tokens=False)
+        some = texts[begin : begin + block]
+        encodings = encode_batch(some, add_special_tokens=False)
         lengths.extend(map(len, encodings))
         ids.append(_flat(encoding.ids for encoding in encodings))
-        offsets.append(_flat(chain.from_iterable(encoding.offsets) for encoding in encodings))
-    return _Encoded(np.concatenate(ids), np.concatenate(offsets).reshape(-1, 2), np.cumsum(lengths))
+        pairs = _flat(chain.from_iterable(encoding.offsets) for encoding in encodings).reshape(-1, 2)
+        offsets.append(_without_leading_spaces(pairs, some, lengths[-len(some) :]))
+    return _Encoded(np.concatenate(ids), np.concatenate(offsets), np.cumsum(lengths))
+
+
+def _without_leading_spaces(offsets: np.ndarray, texts: list[str], lengths: list[int]) -> np.ndarray:
+    """Moves each token's begin past the spaces there: an answer is read off the text between two offsets.
+
+    A byte-level token holds the space before its word, and the tokenizers library trims it from the offsets where
+    `trim_offsets` says so, except from a text's first token under `add_prefix_space`. A lone space becomes empty.
+    """
+    is_space = np.frombuffer("".join([*texts, "|"]).encode("utf-32-le"), np.uint32) == ord(" ")
+    text_begin = np.cumsum([0, *map(len, texts[:-1])])
+    begin, end = (offsets + np.repeat(text_begin, lengths)[:, None]).T
+    leading = np.zeros_like(begin)
+    while (more := (begin + leading < end) & is_space[begin + leading]).any():
+        leading += more
+    return offsets + np.stack([leading, np.zeros_like(leading)], axis=1).astype(np.int32)
 
 
 def _flat(rows: Iterable[Iterable[int]]) -> np.ndarray:
@@ -185,10 +205,13 @@ def _ranges(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def _cut(
-    examples: Sequence[Example], question_len: np.ndarray, context_len: np.ndarray, config: WindowConfig
+    examples: Sequence[Example],
+    question_len: np.ndarray,
+    context_len: np.ndarray,
+    room: np.ndarray,
+    config: WindowConfig,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns each window's example and its piece of the context, as first token and length: (W,) each."""
-    room = config.max_seq_len - question_len - 3
     step = room - config.doc_stride
     stuck = np.flatnonzero((context_len > room) & (step < 1))
     if len(stuck):
