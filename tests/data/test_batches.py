@@ -39,7 +39,8 @@ def test_collate_by_hand():
     assert batch.attention_mask[0].tolist() == [True] * 5 + [False]
     assert batch.start.tolist() == [2, 0, 0]
     assert batch.end.tolist() == [3, 1, 0]
-    assert [column.dtype for column in batch] == [np.int32, np.int32, np.bool_, np.int32, np.int32]
+    assert [column.dtype for column in batch[:-1]] == [np.int32, np.int32, np.bool_, np.int32, np.int32]
+    assert batch.teacher_logits is None
 
 
 def test_collate_refuses_what_does_not_fit():
@@ -138,6 +139,50 @@ def test_eval_batches(windows, batch_size):
     assert windows.lengths[seen].tolist() == sorted(windows.lengths)
     assert shapes == sorted(shapes)
     assert {length for _, length in shapes} <= set(BUCKETS)
+
+
+def teacher_logits(windows):
+    """A token's start logit is its id, its end logit half of that."""
+    return np.stack([windows.tokens, windows.tokens / 2], axis=1).astype(np.float32)
+
+
+def test_teacher_logits_by_hand():
+    windows = make_windows([3, 2])
+    logits = np.array([[1, 2], [3, 4], [5, 6], [7, 8], [9, 10]], np.float32)
+    batch = collate(windows, np.array([1, 0]), length=4, batch_size=3, teacher_logits=[logits])
+    nothing = [0, 0]
+    assert batch.teacher_logits.tolist() == [
+        [[7, 8], [9, 10], nothing, nothing],
+        [[1, 2], [3, 4], [5, 6], nothing],
+        [nothing] * 4,
+    ]
+    mean = collate(windows, np.array([1]), length=2, batch_size=1, teacher_logits=[logits, logits * 2, logits * 6])
+    assert mean.teacher_logits.tolist() == [[[21, 24], [27, 30]]]
+    assert batch.teacher_logits.dtype == mean.teacher_logits.dtype == np.float32
+
+
+def test_teacher_logits_follow_their_windows(windows, tmp_path):
+    np.save(tmp_path / "logits.npy", teacher_logits(windows))
+    mapped = np.load(tmp_path / "logits.npy", mmap_mode="r")
+    plain, taught = (Epochs(windows, 8, BUCKETS, seed=1, teacher_logits=logits) for logits in ((), (mapped,)))
+    for step in range(2 * plain.steps_per_epoch):
+        batch = taught.batch_at(step)
+        assert_equal(plain.batch_at(step)[:-1], batch[:-1])  # the same batches otherwise
+        np.testing.assert_array_equal(batch.teacher_logits[..., 0], batch.input_ids)  # 0 at padding, as the ids are
+        np.testing.assert_array_equal(batch.teacher_logits[..., 1], batch.input_ids / 2)
+
+
+def test_teachers_are_averaged_in_float32():
+    windows = make_windows([1])
+    one, other = np.array([[60000, 1]], np.float16), np.array([[49984, 1 + 2**-10]], np.float16)
+    batch = Epochs(windows, 1, (1,), seed=0, teacher_logits=[one, other]).batch_at(0)
+    assert batch.teacher_logits.tolist() == [[[54992, 1 + 2**-11]]]  # the sum and the mean are no float16
+
+
+def test_logits_of_other_windows_are_refused(windows):
+    logits = teacher_logits(windows)
+    with pytest.raises(ValueError, match=r"teacher logits must be \(\d+, 2\), got \(5, 2\)"):
+        Epochs(windows, 8, BUCKETS, seed=1, teacher_logits=[logits, logits[:5]])
 
 
 def test_no_windows():

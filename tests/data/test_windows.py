@@ -316,6 +316,19 @@ def test_labels_are_the_tokens_that_meet_the_answer(tokenizer, contexts, data):
             assert (windows.start[w], windows.end[w]) == (0, 0)
 
 
+def test_a_slice_is_the_windows_of_its_rows(tokenizer):
+    examples = [example("a b c d e f", answers=[("e", 8)]), example("x", "r s"), example("y z")]
+    windows = build_windows(examples, tokenizer, WindowConfig(max_seq_len=9, doc_stride=2))
+    assert len(windows) == 4
+    part = windows.slice(1, 3)
+    assert len(part) == 2
+    for column in ("tokens", "offsets"):
+        assert rows(part, column) == rows(windows, column)[1:3]
+    for column in ("lengths", "context_begin", "example", "start", "end"):
+        assert getattr(part, column).tolist() == getattr(windows, column)[1:3].tolist()
+    assert_same(windows.slice(0, 4), windows)
+
+
 def test_the_cache_holds_the_same_windows(tokenizer, tmp_path, monkeypatch):
     examples = [example("a b c d e f", answers=[("c", 4)]), example("x", "r s")]
     config = WindowConfig(max_seq_len=9, doc_stride=2)

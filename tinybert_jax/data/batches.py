@@ -21,10 +21,24 @@ class Batch(NamedTuple):
     attention_mask: np.ndarray  # (B, T) bool: real tokens
     start: np.ndarray  # (B,) int32, label position; 0 ([CLS]) is no answer
     end: np.ndarray  # (B,) int32, inclusive
+    teacher_logits: np.ndarray | None = None  # (B, T, 2) float32, start and end; 0 at padding
 
 
-def collate(windows: Windows, indices: np.ndarray, length: int, batch_size: int) -> Batch:
+def collate(
+    windows: Windows,
+    indices: np.ndarray,
+    length: int,
+    batch_size: int,
+    teacher_logits: Sequence[np.ndarray] = (),
+) -> Batch:
     """Pads the windows `indices` to `length` tokens and adds filler rows up to `batch_size`.
+
+    Args:
+        windows: where the windows are.
+        indices: which ones, at most `batch_size`.
+        length: T, in tokens.
+        batch_size: B.
+        teacher_logits: for each teacher (total tokens, 2), aligned with `windows.tokens`; the batch gets their mean.
 
     Raises:
         ValueError: more windows than rows, or a window longer than `length`.
@@ -37,9 +51,9 @@ def collate(windows: Windows, indices: np.ndarray, length: int, batch_size: int)
             f"{len(indices)} windows of up to {longest} tokens do not fit a batch of ({batch_size}, {length})"
         )
     position = np.arange(length)
-    real = position < lengths[:, None]
+    real, source = position < lengths[:, None], begins[:, None] + position
     filler = ((0, batch_size - len(indices)), (0, 0))
-    input_ids = np.where(real, windows.tokens[np.where(real, begins[:, None] + position, 0)], 0)
+    input_ids = np.where(real, windows.tokens[np.where(real, source, 0)], 0)
     in_context = real & (position >= windows.context_begin[indices][:, None])
     return Batch(
         input_ids=np.pad(input_ids, filler).astype(np.int32),
@@ -47,7 +61,20 @@ def collate(windows: Windows, indices: np.ndarray, length: int, batch_size: int)
         attention_mask=np.pad(real, filler),
         start=np.pad(windows.start[indices], filler[0]),
         end=np.pad(windows.end[indices], filler[0]),
+        teacher_logits=_mean_logits(teacher_logits, source, real, batch_size),
     )
+
+
+def _mean_logits(
+    teachers: Sequence[np.ndarray], source: np.ndarray, real: np.ndarray, batch_size: int
+) -> np.ndarray | None:
+    """Returns the teachers' mean logits at the tokens `source`, where they are `real`; None without a teacher."""
+    if not teachers:
+        return None
+    total = np.zeros((batch_size, real.shape[1], 2), np.float32)
+    for logits in teachers:
+        total[: len(real)][real] += logits[source[real]]
+    return total / np.float32(len(teachers))
 
 
 def default_buckets(max_seq_len: int) -> tuple[int, ...]:
@@ -63,7 +90,14 @@ class Epochs:
     Then the batches are shuffled.
     """
 
-    def __init__(self, windows: Windows, batch_size: int, buckets: Sequence[int], seed: int) -> None:
+    def __init__(
+        self,
+        windows: Windows,
+        batch_size: int,
+        buckets: Sequence[int],
+        seed: int,
+        teacher_logits: Sequence[np.ndarray] = (),
+    ) -> None:
         """Checks the arguments.
 
         Args:
@@ -71,19 +105,26 @@ class Epochs:
             batch_size: rows of every batch.
             buckets: the batch lengths, increasing, in tokens.
             seed: not negative.
+            teacher_logits: for each teacher the logits of all tokens, (total tokens, 2), float16 or float32, aligned
+                with `windows.tokens`; they may be memory-mapped. The batches hold their mean.
 
         Raises:
             UserError: no windows, a window longer than the last bucket, or an impossible setting.
+            ValueError: logits of other windows.
         """
         if not len(windows):
             raise UserError("no windows to train on: the data holds no question")
         if seed < 0:
             raise UserError(f"seed must be at least 0, got {seed}")
+        for logits in teacher_logits:
+            if logits.shape != (len(windows.tokens), 2):
+                raise ValueError(f"teacher logits must be {(len(windows.tokens), 2)}, got {logits.shape}")
         self._windows = windows
         self._batch_size = batch_size
         self._buckets = np.asarray(buckets)
         self._bucket = _assign_buckets(windows, batch_size, self._buckets)
         self._seed = seed
+        self._teacher_logits = tuple(teacher_logits)
         self._epoch: int = -1
         self._order: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -99,7 +140,7 @@ class Epochs:
         begin = batch_order[step_in_epoch] * self._batch_size
         indices = order[begin : begin + self._batch_size]
         length = self._buckets[self._bucket[indices[-1]]]
-        return collate(self._windows, indices, int(length), self._batch_size)
+        return collate(self._windows, indices, int(length), self._batch_size, self._teacher_logits)
 
     def _epoch_order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the epoch's windows, shuffled within rising buckets, and the order of its batches."""

@@ -68,6 +68,20 @@ class Windows:
         """Tokens of each window: (W,) int64."""
         return np.diff(self.row_splits)
 
+    def slice(self, begin: int, end: int) -> "Windows":
+        """The windows `begin` to `end - 1`; the columns but for `row_splits` are views."""
+        splits = self.row_splits[begin : end + 1]
+        tokens, rows = slice(splits[0], splits[-1]), slice(begin, end)
+        return Windows(
+            self.tokens[tokens],
+            self.offsets[tokens],
+            splits - splits[0],
+            self.context_begin[rows],
+            self.example[rows],
+            self.start[rows],
+            self.end[rows],
+        )
+
 
 def load_windows(
     examples: Sequence[Example],
@@ -85,7 +99,7 @@ def load_windows(
     """
     if cache_dir is None:
         return build_windows(examples, tokenizer, config)
-    folder = Path(cache_dir) / _cache_key(examples, tokenizer, config)
+    folder = Path(cache_dir) / windows_key(examples, tokenizer, config)
     windows = _read_cache(folder)
     if windows is None:
         built = build_windows(examples, tokenizer, config)
@@ -97,7 +111,8 @@ def load_windows(
     return windows
 
 
-def _cache_key(examples: Sequence[Example], tokenizer: "PreTrainedTokenizerFast", config: WindowConfig) -> str:
+def windows_key(examples: Sequence[Example], tokenizer: "PreTrainedTokenizerFast", config: WindowConfig) -> str:
+    """Hashes all that decides `build_windows`' windows: the texts and labels, the tokenizer and the settings."""
     sha256 = hashlib.sha256(repr((_CACHE_FORMAT, asdict(config), bare_backend(tokenizer).to_str())).encode())
     for example in examples:
         sha256.update(repr((example.question, example.context, example.answers[:1])).encode())
