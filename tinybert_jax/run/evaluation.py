@@ -1,7 +1,7 @@
 """Score a model on a data set: forward over all windows, answers, official metrics."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,21 +56,53 @@ def predict_logits(
     Returns:
         (total tokens, 2) float32, aligned with `windows.tokens`.
     """
+    blocks = predict_blocks(model, params, windows, block=len(windows), batch_size=batch_size, buckets=buckets)
+    (logits,) = blocks
+    return logits
+
+
+def predict_blocks(
+    model: BertForQuestionAnswering,
+    params: Params,
+    windows: Windows,
+    *,
+    block: int,
+    first: int = 0,
+    batch_size: int = 32,
+    buckets: Sequence[int] = (),
+    label: str = "scoring",
+) -> Iterator[np.ndarray]:
+    """Yields the logits block after block, so that they need not all be held: (tokens of the block, 2) float32.
+
+    Args:
+        model: the network.
+        params: its parameters.
+        windows: W windows.
+        block: windows in a block; the last one may have fewer.
+        first: the window the first block begins with.
+        batch_size: as `predict_logits` has it.
+        buckets: likewise.
+        label: what the progress bar calls this.
+    """
     from tqdm import tqdm
 
     mesh = data_mesh()
     batch_size = -(-batch_size // mesh.size) * mesh.size
     longest = min(-(-int(windows.lengths.max()) // 64) * 64, model.config.max_position_embeddings)
+    buckets = buckets or default_buckets(longest)
     params = replicate(params, mesh)
-    logits = np.empty((len(windows.tokens), 2), np.float32)
-    batches = eval_batches(windows, batch_size, buckets or default_buckets(longest))
-    total = -(-len(windows) // batch_size)
-    for indices, batch in tqdm(batches, desc="scoring", unit="batch", total=total, disable=None, leave=False):
-        rows = np.asarray(_logits(model, params, shard_batch(batch, mesh)))
-        for row, window in enumerate(indices):
-            begin, end = windows.row_splits[window], windows.row_splits[window + 1]
-            logits[begin:end] = rows[row, : end - begin]
-    return logits
+    progress = {"total": len(windows), "initial": first, "unit": "window", "disable": None, "leave": False}
+    with tqdm(desc=label, **progress) as bar:
+        for begin in range(first, len(windows), block):
+            part = windows.slice(begin, min(begin + block, len(windows)))
+            logits = np.empty((len(part.tokens), 2), np.float32)
+            for indices, batch in eval_batches(part, batch_size, buckets):
+                rows = np.asarray(_logits(model, params, shard_batch(batch, mesh)))
+                for row, window in enumerate(indices):
+                    splits = slice(part.row_splits[window], part.row_splits[window + 1])
+                    logits[splits] = rows[row, : splits.stop - splits.start]
+                bar.update(len(indices))
+            yield logits
 
 
 def evaluate(
