@@ -18,12 +18,15 @@ import shutil
 import sys
 import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import jax
+import numpy as np
 
 from tinybert_jax.data import Epochs, default_buckets
+from tinybert_jax.data.windows import windows_key
 from tinybert_jax.distill import (
     PRESETS,
     Finetune,
@@ -41,11 +44,12 @@ from tinybert_jax.files import atomic_path, write_json
 from tinybert_jax.model import load_pretrained, save_pretrained
 from tinybert_jax.run.allocator import keep_freed_memory
 from tinybert_jax.run.checkpoints import Checkpoints
-from tinybert_jax.run.evaluation import evaluate, write_evaluation
+from tinybert_jax.run.evaluation import Dataset, evaluate, write_evaluation
 from tinybert_jax.run.export import ModelCard, write_model_card
 from tinybert_jax.run.interrupt import StopSignals
 from tinybert_jax.run.prepare import Materials, Model, check_folder, claim_folder, prepare
 from tinybert_jax.run.recipes import RECIPES, Recipe, Stage, with_preset
+from tinybert_jax.run.teacher_cache import cached_logits
 from tinybert_jax.run.tracking import Tracker, plot_curves
 
 
@@ -101,7 +105,8 @@ def train_stage(name: str, stage: Stage, student: Model, part: Part, recipe: Rec
     if (folder / "final").exists():
         return Model(student.config, load_pretrained(folder / "final")[1])
     objective, teacher, mesh = stage.objective, part.teacher, data_mesh()
-    epochs = epochs_of(stage, recipe, materials)
+    cached = cached_logits_of(teacher, stage, recipe, materials)
+    epochs = epochs_of(stage, recipe, materials, cached)
     steps = stage.steps(epochs.steps_per_epoch)
     optimizer = make_optimizer(stage, steps)
     key = jax.random.fold_in(jax.random.key(recipe.seed), zlib.crc32(f"{part.folder.name}/{name}".encode()))
@@ -109,7 +114,8 @@ def train_stage(name: str, stage: Stage, student: Model, part: Part, recipe: Rec
     if objective.uses_teacher:
         assert teacher is not None  # the recipe was refused otherwise
         projection = objective.init_projection(key, student.config, teacher.config)
-        teacher_params, teacher_network = replicate(teacher.params, mesh), teacher.network
+        if not cached:
+            teacher_params, teacher_network = replicate(teacher.params, mesh), teacher.network
     train_step = make_train_step(student.network, teacher_network, objective, optimizer)
 
     with Checkpoints(folder / "checkpoints") as checkpoints, StopSignals() as stop:
@@ -133,10 +139,28 @@ def train_stage(name: str, stage: Stage, student: Model, part: Part, recipe: Rec
     return Model(student.config, params)
 
 
-def epochs_of(stage: Stage, recipe: Recipe, materials: Materials) -> Epochs:
+def cached_logits_of(
+    teacher: Model | None, stage: Stage, recipe: Recipe, materials: Materials
+) -> tuple[np.ndarray, ...]:
+    """The logits of all teachers, where the stage trains from the cache instead of running the teacher."""
+    if teacher is None or recipe.teacher_cache == "off" or not stage.objective.reads_cache:
+        return ()
+    data = data_of(stage, materials)
+    key = windows_key(data.examples, materials.tokenizer, recipe.windows)
+    into = (data.windows, key, recipe.cache / "logits", recipe.teacher_cache)
+    settings = {"batch_size": recipe.eval_batch_size, "buckets": buckets(recipe)}
+    return tuple(cached_logits(model, *into, **settings) for model in (teacher, *materials.more_teachers))
+
+
+def epochs_of(stage: Stage, recipe: Recipe, materials: Materials, teacher_logits: Sequence[np.ndarray] = ()) -> Epochs:
     """The batches of a stage."""
-    data = materials.augmented if stage.augmented else materials.train
-    return Epochs(data.windows, stage.batch_size, buckets(recipe), recipe.seed)
+    windows = data_of(stage, materials).windows
+    return Epochs(windows, stage.batch_size, buckets(recipe), recipe.seed, teacher_logits)
+
+
+def data_of(stage: Stage, materials: Materials) -> Dataset:
+    """What a stage trains on."""
+    return materials.augmented if stage.augmented else materials.train
 
 
 def undistilled_stage(recipe: Recipe, materials: Materials) -> Stage:

@@ -1,5 +1,6 @@
 """The whole road on a model a few thousand parameters small: results, resuming, stopping, and refusals."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 import tinybert_jax
 import train
 from tinybert_jax.data.synthetic import train_tokenizer
+from tinybert_jax.run.evaluation import predict_logits
 from tinybert_jax.run.tracking import read_metrics
 
 ROOT = Path(train.__file__).parent
@@ -103,6 +105,43 @@ def test_a_finished_run_given_again_trains_nothing(finished, cache, monkeypatch)
     assert {**again, "seconds": 0} == {**results, "seconds": 0}
 
 
+@pytest.mark.parametrize("kept", ["float16", "off"])
+def test_stage_2_runs_no_teacher_where_all_teachers_logits_are_cached(finished, cache, tmp_path, monkeypatch, kept):
+    synthetic, trained = finished[0] / "synthetic", str(finished[0] / "teacher" / "1-finetune" / "final")
+    models = {"student": str(synthetic / "student"), "teacher": trained}
+    models["more_teachers"] = (str(synthetic / "teacher"),) if kept == "float16" else ()
+    recipe, _ = train.parse(tiny_arguments(cache, "--output", str(tmp_path)))
+    stage = dataclasses.replace(recipe.stages[1], max_steps=1)
+    data = {"train": str(synthetic / "dev.json"), "dev": str(synthetic / "dev.json"), "synthetic": None}
+    recipe = dataclasses.replace(recipe, stages=(stage,), teacher_stages=(), teacher_cache=kept, **models, **data)
+    materials, seen = train.prepare(recipe, tmp_path), []
+    build = train.make_train_step
+
+    def watched(student, teacher, *rest):
+        step = build(student, teacher, *rest)
+
+        def watched_step(state, teacher_params, batch, key):
+            seen.append((teacher, teacher_params, batch))
+            return step(state, teacher_params, batch, key)
+
+        return watched_step
+
+    monkeypatch.setattr(train, "make_train_step", watched)
+    part = train.Part(tmp_path / "student", materials.student, (stage,), materials.teacher)
+    train.train_part(part, recipe, materials)
+    ((teacher, teacher_params, batch),) = seen
+    if kept == "off":
+        assert teacher is not None and teacher_params is not None and batch.teacher_logits is None
+        return
+    assert teacher is None and teacher_params is None
+    teachers, windows = (materials.teacher, *materials.more_teachers), materials.train.windows
+    assert len(teachers) == 2
+    logits = [predict_logits(model.network, model.params, windows, buckets=(128,)) for model in teachers]
+    expected = train.epochs_of(stage, recipe, materials, logits).batch_at(0)
+    np.testing.assert_allclose(batch.teacher_logits, expected.teacher_logits, atol=2e-3)
+    assert np.ptp(logits[0] - logits[1]) > 0.1
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill -9", "SIGTERM"])
 def test_a_killed_run_continues_to_the_same_bits(finished, cache, tmp_path, number):
     """Killed in stage 1, at whatever step it is then, and started again by the same command."""
@@ -157,6 +196,7 @@ def test_a_folder_with_something_else_is_refused(cache, tmp_path):
     [
         (["--train", "missing.json"], "missing.json"),
         (["--teacher", "nowhere/at/all"], "no folder 'nowhere/at/all'"),
+        (["--more-teachers", "nowhere/at/all"], "no folder 'nowhere/at/all'"),
         (["--windows.max-seq-len", "600"], "max_seq_len 600 is over the model's"),
         (["--windows.max-seq-len", "32"], "raise max_seq_len"),
         (["--stages.0.objective.hidden-map", "3"], "a layer map must name one teacher layer from 1 to 2"),
@@ -185,9 +225,10 @@ def test_models_of_different_vocabularies_are_refused(finished, cache, tmp_path)
     synthetic, teacher = finished[0] / "synthetic", tmp_path / "teacher"
     tokenizer = train_tokenizer(json.loads((synthetic / "dev.json").read_text()), 600)
     tinybert_jax.save_pretrained(teacher, *tinybert_jax.load_pretrained(synthetic / "teacher"), tokenizer)
-    arguments = ["minilm-3l-squad2", "--student", synthetic / "student", "--teacher", teacher]
-    with pytest.raises(tinybert_jax.UserError, match="must share one vocabulary"):
-        train.train(*train.parse([*map(str, arguments), "--output", str(tmp_path / "run")]))
+    arguments = ["minilm-3l-squad2", "--student", synthetic / "student"]
+    for teachers in (["--teacher", teacher], ["--teacher", synthetic / "teacher", "--more-teachers", teacher]):
+        with pytest.raises(tinybert_jax.UserError, match=f"must share one vocabulary, .* tokens in {teacher} and"):
+            train.train(*train.parse([*map(str, [*arguments, *teachers]), "--output", str(tmp_path / "run")]))
 
 
 def test_user_mistakes_end_with_one_line_and_status_2(tmp_path):

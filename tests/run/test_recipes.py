@@ -82,6 +82,11 @@ def test_a_stage_ends_at_the_sooner_of_epochs_and_max_steps():
     [
         ({"stages": ()}, "at least one stage"),
         ({"teacher": None}, "needs a teacher"),
+        ({"more_teachers": ("a", "b"), "teacher_cache": "off"}, "more_teachers .* got a, b with teacher_cache 'off'"),
+        (
+            {"more_teachers": ("a",), "stages": (Stage(objective=Intermediate()),)},
+            "needs a Prediction stage, .* and 0 Prediction stages",
+        ),
         ({"dev_questions": 0}, "dev_questions must be at least 1, got 0"),
     ],
 )

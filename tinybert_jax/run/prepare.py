@@ -49,6 +49,7 @@ class Materials(NamedTuple):
     train: Dataset
     augmented: Dataset
     dev: Dataset
+    more_teachers: tuple[Model, ...] = ()
 
 
 def check_folder(recipe: Recipe, output: Path) -> None:
@@ -86,10 +87,12 @@ def prepare(recipe: Recipe, output: Path) -> Materials:
     if recipe.synthetic is not None:
         recipe = _generate(recipe, output / _SYNTHETIC_FOLDER)
     tokenizer = load_tokenizer(recipe.student)
-    if recipe.teacher is not None:
-        _check_same_vocabulary(recipe, tokenizer, load_tokenizer(recipe.teacher))
+    for name in (recipe.teacher, *recipe.more_teachers):
+        if name is not None:
+            _check_same_vocabulary(recipe.student, tokenizer, name, load_tokenizer(name))
     student = _load_model(recipe.student, recipe, tokenizer)
     teacher = None if recipe.teacher is None else _load_model(recipe.teacher, recipe, tokenizer)
+    more_teachers = tuple(_load_model(name, recipe, tokenizer) for name in recipe.more_teachers)
     if teacher is not None:
         for stage in recipe.stages:
             stage.objective.check(student.config, teacher.config)
@@ -103,7 +106,7 @@ def prepare(recipe: Recipe, output: Path) -> Materials:
 
     train, dev = dataset(recipe.train, recipe.train_questions), dataset(recipe.dev, recipe.dev_questions)
     augmented = train if recipe.augmented is None else dataset(recipe.augmented, None)
-    return Materials(student, teacher, tokenizer, train, augmented, dev)
+    return Materials(student, teacher, tokenizer, train, augmented, dev, more_teachers)
 
 
 def load_qa_model(name_or_path: str) -> Model:
@@ -124,8 +127,8 @@ def load_qa_model(name_or_path: str) -> Model:
 
 
 def _load_model(name: str, recipe: Recipe, tokenizer: Any) -> Model:
-    is_final_teacher = name == recipe.teacher and not recipe.teacher_stages
-    model = load_qa_model(name) if is_final_teacher else Model(*load_pretrained(name, seed=recipe.seed))
+    is_trained = name in recipe.more_teachers or (name == recipe.teacher and not recipe.teacher_stages)
+    model = load_qa_model(name) if is_trained else Model(*load_pretrained(name, seed=recipe.seed))
     config = model.config
     if len(tokenizer) > config.vocab_size:
         raise UserError(f"{name}: the tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size}")
@@ -137,16 +140,16 @@ def _load_model(name: str, recipe: Recipe, tokenizer: Any) -> Model:
     return model._replace(config=dataclasses.replace(config, dtype=recipe.dtype))
 
 
-def _check_same_vocabulary(recipe: Recipe, student: Any, teacher: Any) -> None:
+def _check_same_vocabulary(student_name: str, student: Any, teacher_name: str, teacher: Any) -> None:
     ours, theirs = student.get_vocab(), teacher.get_vocab()
     if ours != theirs:
         differing = sorted(ours.items() ^ theirs.items())[:3]
         raise UserError(
-            f"teacher and student must share one vocabulary, got {len(theirs)} tokens in {recipe.teacher} and "
-            f"{len(ours)} in {recipe.student}, different in {differing} …: choose a pair made from the same BERT"
+            f"teacher and student must share one vocabulary, got {len(theirs)} tokens in {teacher_name} and "
+            f"{len(ours)} in {student_name}, different in {differing} …: choose a pair made from the same BERT"
         )
     if student.backend_tokenizer.normalizer.__getstate__() != teacher.backend_tokenizer.normalizer.__getstate__():
-        raise UserError(f"teacher {recipe.teacher} and student {recipe.student} must treat case and accents alike")
+        raise UserError(f"teacher {teacher_name} and student {student_name} must treat case and accents alike")
 
 
 def _sample(examples: Sequence[Example], count: int | None, seed: int) -> Sequence[Example]:

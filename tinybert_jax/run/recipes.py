@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from tinybert_jax.data.synthetic import SyntheticConfig
 from tinybert_jax.data.windows import WindowConfig
@@ -82,6 +83,10 @@ class Recipe:
         buckets: batch lengths in tokens; empty for the defaults below `windows.max_seq_len`.
         eval_batch_size: windows a forward when scoring.
         dtype: what matrix products compute in.
+        teacher_cache: how the teachers' logits are kept on disk for the stages that can train from them; "off" runs
+            the teacher in every step.
+        more_teachers: models of the teacher's vocabulary, trained already; in stage 2 the logits of all teachers
+            are averaged.
         seed: decides samples, batches, dropout and fresh heads.
         checkpoint_every: steps between checkpoints.
         log_every: steps between lines of metrics.jsonl.
@@ -105,6 +110,8 @@ class Recipe:
     buckets: tuple[int, ...] = ()
     eval_batch_size: int = 32
     dtype: Dtype = "float32"
+    teacher_cache: Literal["off", "float16", "float32"] = "float32"
+    more_teachers: tuple[str, ...] = ()
     seed: int = 0
     checkpoint_every: int = 500
     log_every: int = 50
@@ -119,6 +126,13 @@ class Recipe:
             raise UserError("a recipe needs at least one stage, got none")
         if self.teacher is None and any(stage.objective.uses_teacher for stage in self.stages):
             raise UserError("a stage that distils needs a teacher, got none: give --teacher")
+        cacheable = [stage.objective.reads_cache for stage in self.stages if isinstance(stage.objective, Prediction)]
+        if self.more_teachers and (self.teacher_cache == "off" or not cacheable or not all(cacheable)):
+            raise UserError(
+                "more_teachers are averaged from cached logits: that needs a Prediction stage, each one able to train "
+                f"from the cache, and a --teacher-cache that is not off; got {', '.join(self.more_teachers)} with "
+                f"teacher_cache {self.teacher_cache!r} and {len(cacheable)} Prediction stages, {sum(cacheable)} able"
+            )
 
 
 def with_preset(recipe: Recipe, preset: Preset) -> Recipe:
