@@ -66,7 +66,7 @@ def score_model(
     keep_freed_memory()
     examples = read_squad(data, check_offsets=False)
     loaded = load_qa_model(model)
-    fitted = fit_windows(windows or WindowConfig(), loaded.config.max_position_embeddings)
+    fitted = fit_windows(windows or WindowConfig(), loaded.config.max_positions)
     loaded = loaded._replace(config=dataclasses.replace(loaded.config, dtype=dtype))
     dataset = Dataset(examples, build_windows(examples, load_tokenizer(model), fitted))
     evaluation = evaluate(loaded.network, loaded.params, dataset, answers, batch_size=batch_size)

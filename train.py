@@ -12,7 +12,6 @@ Deliberately left out: runs over several hosts, and hyper-parameter search.
 """
 
 import argparse
-import dataclasses
 import json
 import shutil
 import sys
@@ -174,7 +173,7 @@ def undistilled_stage(recipe: Recipe, materials: Materials) -> Stage:
         epochs=epochs,
         batch_size=batch_size,
         max_steps=steps,
-        **dataclasses.asdict(recipe.undistilled),
+        **vars(recipe.undistilled),
     )
 
 
@@ -206,6 +205,7 @@ def export(model: Model, scores: dict[str, float], recipe: Recipe, materials: Ma
     ]
     card = ModelCard(
         name=folder.resolve().parent.name,
+        model_type=model.config.model_type,
         student=recipe.student,
         teacher=recipe.teacher,
         recipe=recipe.name,

@@ -64,7 +64,7 @@ def test_a_file_is_no_model(hub, tmp_path):
 def test_one_set_of_weights_is_fetched(hub, files, fetched):
     hub.files = files
     assert locate("someone/model") == hub.folder
-    assert hub.asked == ["someone/model", {"allow_patterns": ["*.json", "vocab.txt", fetched]}]
+    assert hub.asked == ["someone/model", {"allow_patterns": ["*.json", "vocab.txt", "merges.txt", fetched]}]
 
 
 def test_without_a_connection_the_cache_serves(hub):

@@ -48,7 +48,7 @@ def _tokenizer(source: str):
     from tinybert_jax.data import load_tokenizer
 
     folder = locate(source)
-    if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt")):
+    if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
         return None
     return load_tokenizer(folder)
 

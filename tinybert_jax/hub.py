@@ -44,5 +44,6 @@ def _fetch(name: str) -> Path:
             raise error from None
     # A repository often holds the same weights three times over: one file is enough.
     weights = next((file for file in WEIGHTS if file in files), TORCH)
-    patterns = ["*.json", "vocab.txt", "model-*.safetensors" if weights == SAFETENSORS_INDEX else weights]
+    shown = "model-*.safetensors" if weights == SAFETENSORS_INDEX else weights
+    patterns = ["*.json", "vocab.txt", "merges.txt", shown]
     return Path(snapshot_download(name, allow_patterns=patterns))

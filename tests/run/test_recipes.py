@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 import train
-from tinybert_jax.distill import PRESETS, Finetune, Projection
+from tinybert_jax.distill import PRESETS, Finetune, Intermediate, Projection
 from tinybert_jax.distill.presets import HAYSTACK
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.recipes import RECIPES, Stage

@@ -12,8 +12,8 @@ from tinybert_jax.errors import UserError
 class Batch(NamedTuple):
     """B windows padded to T tokens; numpy arrays.
 
-    Padding holds 0, BERT's padding index. A filler row, which completes a partial batch, has no real token:
-    its `attention_mask` is all False, and it must weigh nothing in a loss.
+    Padding holds 0, in whose place a model reads its own padding token. A filler row, which completes a partial
+    batch, has no real token: its `attention_mask` is all False, and it must weigh nothing in a loss.
     """
 
     input_ids: np.ndarray  # (B, T) int32

@@ -88,7 +88,7 @@ def predict_blocks(
 
     mesh = data_mesh()
     batch_size = -(-batch_size // mesh.size) * mesh.size
-    longest = min(-(-int(windows.lengths.max()) // 64) * 64, model.config.max_position_embeddings)
+    longest = min(-(-int(windows.lengths.max()) // 64) * 64, model.config.max_positions)
     buckets = buckets or default_buckets(longest)
     params = replicate(params, mesh)
     progress = {"total": len(windows), "initial": first, "unit": "window", "disable": None, "leave": False}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinybert_jax.files import atomic_path
+from tinybert_jax.model.config import ModelType
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class ModelCard:
         metrics: "exact" and "f1", in percent, as `squad_metrics` gives them.
         measured_on: the data set they were measured on, or words for it.
         datasets: the data sets of the training.
+        model_type: the family, as in config.json.
         language: a code as ISO 639 has them.
         license: an identifier as the hub has them.
     """
@@ -38,6 +40,7 @@ class ModelCard:
     metrics: Mapping[str, float]
     measured_on: str
     datasets: tuple[str, ...] = ()
+    model_type: ModelType = "bert"
     language: str = "en"
     license: str = "apache-2.0"
 
@@ -72,7 +75,7 @@ def _front_matter(card: ModelCard) -> str:
         license=card.license,
         library_name="transformers",
         pipeline_tag="question-answering",
-        tags=["bert", "tinybert"] + ["knowledge-distillation"] * (card.teacher is not None),
+        tags=[card.model_type, "tinybert"] + ["knowledge-distillation"] * (card.teacher is not None),
         # Two entries here would declare a merge of both: the teacher is named in the text.
         base_model=_hub_id(card.student),
         datasets=list(dict.fromkeys(filter(None, map(_hub_id, card.datasets)))) or None,
@@ -94,6 +97,7 @@ def _body(card: ModelCard) -> str:
     return _BODY.format(
         name=card.name,
         made=made,
+        family={"bert": "BERT", "roberta": "RoBERTa"}[card.model_type],
         facts="\n".join(f"- {label}: {value}" for label, value in rows if value),
         training=card.training.strip(),
         measured_on=_shown(card.measured_on),
@@ -105,8 +109,8 @@ def _body(card: ModelCard) -> str:
 _BODY = """\
 # {name}
 
-A BERT model for extractive question answering: given a question and a passage, it marks the span of the
-passage that answers the question, or [CLS] if none does. It was {made} with tinybert_jax.
+A {family} model for extractive question answering: given a question and a passage, it marks the span of the
+passage that answers the question, or the first token if none does. It was {made} with tinybert_jax.
 
 ## Training
 

@@ -1,6 +1,7 @@
 """From a recipe to what training needs, every mistake found before the first step."""
 
 import dataclasses
+import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,10 +133,10 @@ def _load_model(name: str, recipe: Recipe, tokenizer: Any) -> Model:
     config = model.config
     if len(tokenizer) > config.vocab_size:
         raise UserError(f"{name}: the tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size}")
-    if recipe.windows.max_seq_len > config.max_position_embeddings:
+    if recipe.windows.max_seq_len > config.max_positions:
         raise UserError(
             f"{name}: max_seq_len {recipe.windows.max_seq_len} is over the model's "
-            f"{config.max_position_embeddings} positions: lower --windows.max-seq-len"
+            f"{config.max_positions} positions: lower --windows.max-seq-len"
         )
     return model._replace(config=dataclasses.replace(config, dtype=recipe.dtype))
 
@@ -148,8 +149,15 @@ def _check_same_vocabulary(student_name: str, student: Any, teacher_name: str, t
             f"teacher and student must share one vocabulary, got {len(theirs)} tokens in {teacher_name} and "
             f"{len(ours)} in {student_name}, different in {differing} …: choose a pair made from the same BERT"
         )
-    if student.backend_tokenizer.normalizer.__getstate__() != teacher.backend_tokenizer.normalizer.__getstate__():
-        raise UserError(f"teacher {teacher_name} and student {student_name} must treat case and accents alike")
+    before_the_vocabulary = [
+        {part: json.loads(tokenizer.backend_tokenizer.to_str())[part] for part in ("normalizer", "pre_tokenizer")}
+        for tokenizer in (student, teacher)
+    ]
+    if before_the_vocabulary[0] != before_the_vocabulary[1]:
+        raise UserError(
+            f"teacher {teacher_name} and student {student_name} must treat case, accents and spaces alike, got "
+            f"{before_the_vocabulary[1]} and {before_the_vocabulary[0]}"
+        )
 
 
 def _sample(examples: Sequence[Example], count: int | None, seed: int) -> Sequence[Example]:
