@@ -1,0 +1,224 @@
+"""What is compared with PyTorch: the settings of every case, in plain Python, and the golden files' layout.
+
+Nothing here imports torch or `tinybert_jax`: the reference and the project read the same settings, each in its own way.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+GOLDEN = Path(__file__).parent / "golden"
+
+Padding = Literal["masked", "counted"]
+LayerMap = Literal["uniform", "last"] | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Which matrices take the student's states to the teacher's width."""
+
+    kind: Literal["none", "shared", "embeddings-layers", "per-state"] = "per-state"
+    bias: bool = False
+    always: bool = False
+
+
+@dataclass(frozen=True)
+class Intermediate:
+    """Stage 1's settings."""
+
+    compare: Literal["scores", "probabilities"] = "scores"
+    padding: Padding = "masked"
+    hidden_map: LayerMap = "uniform"
+    attention_map: LayerMap = "uniform"
+    embeddings: bool = True
+    hidden_weight: float = 1.0
+    attention_weight: float = 1.0
+    heads: Literal["equal", "groups", "drop"] = "equal"
+    projection: Projection = Projection()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Stage 2's settings."""
+
+    temperature: float = 1.0
+    soft_weight: float = 1.0
+    padding: Padding = "masked"
+
+
+@dataclass(frozen=True)
+class UpdateRule:
+    """The optimiser's settings; `updates` of them in all, the rate rising over the first `warmup` of those."""
+
+    bias_correction: bool = True
+    eps: float = 1e-8
+    decay: Literal["all", "matrices", "kernels"] = "kernels"
+    clip: Literal["global", "tensor"] = "global"
+    first_update: Literal["zero", "rising"] = "zero"
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    peak: float = 5e-3
+    updates: int = 10
+    warmup: float = 0.3
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What one published system does in both stages."""
+
+    pair: str
+    intermediate: Intermediate
+    prediction: Prediction
+    rule: UpdateRule
+
+
+_COMMON = {
+    "model_type": "bert",
+    "vocab_size": 40,
+    "max_position_embeddings": 8,
+    "type_vocab_size": 2,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "pad_token_id": 0,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+
+
+def _config(layers: int, width: int, heads: int) -> dict:
+    sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": 6}
+    return _COMMON | sizes
+
+
+# Pairs of the same student parameters, (8 wide, 2 layers), and one of two teachers' (8 or 12 wide, 4 layers): the
+# number of heads is no part of a parameter's shape.
+PAIRS = {
+    "equal": (_config(2, 8, 2), _config(4, 8, 2)),
+    "wide": (_config(2, 8, 2), _config(4, 12, 2)),
+    "teacher-heads": (_config(2, 8, 2), _config(4, 8, 4)),
+    "student-heads": (_config(2, 8, 4), _config(4, 8, 2)),
+}
+
+_PER_STATE = Projection("per-state")
+_SHARED_BIASED = Projection("shared", bias=True, always=True)
+_PAPER = Projection("embeddings-layers", always=True)
+
+# name: (pair, settings). Each setting has its own case, and meets both paddings, both attentions and both widths.
+INTERMEDIATE = {
+    "scores masked": ("equal", Intermediate()),
+    "scores counted": ("equal", Intermediate(padding="counted")),
+    "probabilities masked": ("equal", Intermediate("probabilities")),
+    "probabilities counted": ("equal", Intermediate("probabilities", "counted")),
+    "maps last": ("equal", Intermediate(hidden_map="last", attention_map="last")),
+    "maps uniform, last": ("equal", Intermediate("probabilities", "counted", attention_map="last")),
+    "maps explicit": ("equal", Intermediate(hidden_map=(3, 1), attention_map=(2, 4))),
+    "no embeddings": ("equal", Intermediate(embeddings=False)),
+    "weights": ("equal", Intermediate("probabilities", hidden_weight=0.25, attention_weight=30.0)),
+    "no attention": ("equal", Intermediate(heads="drop")),
+    "no attention, wide": ("wide", Intermediate(padding="counted", heads="drop")),
+    "wide per-state": ("wide", Intermediate(projection=_PER_STATE)),
+    "wide per-state biased": ("wide", Intermediate("probabilities", projection=Projection("per-state", bias=True))),
+    "wide shared": ("wide", Intermediate(projection=Projection("shared"))),
+    "wide shared biased": ("wide", Intermediate(padding="counted", projection=_SHARED_BIASED)),
+    "wide embeddings-layers": ("wide", Intermediate("probabilities", "counted", projection=_PAPER)),
+    "wide maps": ("wide", Intermediate(hidden_map=(1, 3), attention_map="last", projection=Projection("per-state"))),
+    "shared always": ("equal", Intermediate(padding="counted", projection=_SHARED_BIASED)),
+    "embeddings-layers always": ("equal", Intermediate(projection=_PAPER)),
+    "per-state always": ("equal", Intermediate(projection=Projection("per-state", bias=True, always=True))),
+    "teacher heads grouped, scores": ("teacher-heads", Intermediate(heads="groups")),
+    "teacher heads grouped, probabilities": (
+        "teacher-heads",
+        Intermediate("probabilities", "counted", heads="groups"),
+    ),
+    "student heads grouped, scores": ("student-heads", Intermediate(padding="counted", heads="groups")),
+    "student heads grouped, probabilities": ("student-heads", Intermediate("probabilities", heads="groups")),
+}
+
+PREDICTION = {
+    f"T={temperature} w={weight} {padding}": ("equal", Prediction(temperature, weight, padding))
+    for padding in ("masked", "counted")
+    for temperature in (1.0, 2.0, 5.0)
+    for weight in (0.0, 0.5, 1.0)
+}
+
+PRESETS = {
+    "haystack": Preset(
+        "wide",
+        Intermediate("probabilities", "counted", projection=_PER_STATE),
+        Prediction(padding="counted"),
+        UpdateRule(decay="all"),
+    ),
+    "huawei": Preset(
+        "equal",
+        Intermediate(padding="counted", projection=_SHARED_BIASED),
+        Prediction(),
+        UpdateRule(bias_correction=False, eps=1e-6, decay="matrices", clip="tensor"),
+    ),
+    "paper": Preset("equal", Intermediate(projection=_PAPER), Prediction(), UpdateRule(decay="matrices")),
+    "recommended": Preset("wide", Intermediate(projection=_PER_STATE), Prediction(), UpdateRule()),
+}
+
+
+def layer_map(chosen: LayerMap, student_layers: int, teacher_layers: int) -> tuple[int, ...]:
+    """The teacher's layer, from 1, for each of the student's."""
+    if chosen == "uniform":
+        return tuple(m * teacher_layers // student_layers for m in range(1, student_layers + 1))
+    if chosen == "last":
+        return tuple(range(teacher_layers - student_layers + 1, teacher_layers + 1))
+    return chosen
+
+
+def projection_count(projection: Projection, student: dict, teacher: dict) -> int:
+    """How many matrices a pair of configs needs."""
+    if not projection.always and student["hidden_size"] == teacher["hidden_size"]:
+        return 0
+    layers = student["num_hidden_layers"]
+    return {"none": 0, "shared": 1, "embeddings-layers": 2, "per-state": layers + 1}[projection.kind]
+
+
+# --- layout: one record holds all of a case's tensors --------------------------------------------------------------
+
+Arrays = dict[str, np.ndarray]
+
+
+def pack(tensors: Arrays) -> np.ndarray:
+    """All tensors as one record, a field each: thousands of small arrays would make the files several times larger."""
+
+    def kind(x: np.ndarray) -> type:
+        if np.issubdtype(x.dtype, np.integer):
+            return np.int32
+        return np.float32 if x.ndim else np.float64  # the losses
+
+    record = np.zeros((), [(name, kind(x), x.shape) for name, x in tensors.items()])
+    for name, tensor in tensors.items():
+        record[name] = tensor
+    return record
+
+
+def unpack(record: np.ndarray) -> Arrays:
+    """The inverse of `pack`."""
+    return {name: record[name] for name in record.dtype.names}
+
+
+def projection_tensors(models: dict[str, Arrays], pair: str, projection: Projection) -> Arrays:
+    """The initial projections of a case, `projection.K.weight` (D_s, D_t) and `projection.K.bias` (D_t,)."""
+    student, teacher = PAIRS[pair]
+    source = models[f"projection-{teacher['hidden_size']}"]
+    kinds = ("weight", "bias") if projection.bias else ("weight",)
+    count = projection_count(projection, student, teacher)
+    return {f"projection.{k}.{kind}": source[f"projection.{k}.{kind}"] for kind in kinds for k in range(count)}
+
+
+def save_golden(file: str, records: dict[str, Arrays]) -> None:
+    """Writes one golden file; no pickles."""
+    GOLDEN.mkdir(exist_ok=True)
+    packed = {name: pack(tensors) for name, tensors in records.items()}
+    np.savez_compressed(GOLDEN / f"{file}.npz", allow_pickle=False, **packed)
+
+
+def load_golden(file: str) -> dict[str, Arrays]:
+    """A golden file's tensors by record and name."""
+    with np.load(GOLDEN / f"{file}.npz", allow_pickle=False) as stored:
+        return {name: unpack(stored[name]) for name in stored.files}
