@@ -32,10 +32,10 @@ class Intermediate:
     padding: Padding = "masked"
     hidden_map: LayerMap = "uniform"
     attention_map: LayerMap = "uniform"
+    heads: Literal["equal", "groups", "drop"] = "equal"
     embeddings: bool = True
     hidden_weight: float = 1.0
     attention_weight: float = 1.0
-    heads: Literal["equal", "groups", "drop"] = "equal"
     projection: Projection = Projection()
 
 
@@ -98,6 +98,7 @@ PAIRS = {
     "equal": (_config(2, 8, 2), _config(4, 8, 2)),
     "wide": (_config(2, 8, 2), _config(4, 12, 2)),
     "teacher-heads": (_config(2, 8, 2), _config(4, 8, 4)),
+    "wide-heads": (_config(2, 8, 2), _config(4, 12, 3)),
     "student-heads": (_config(2, 8, 4), _config(4, 8, 2)),
 }
 
@@ -114,10 +115,11 @@ INTERMEDIATE = {
     "maps last": ("equal", Intermediate(hidden_map="last", attention_map="last")),
     "maps uniform, last": ("equal", Intermediate("probabilities", "counted", attention_map="last")),
     "maps explicit": ("equal", Intermediate(hidden_map=(3, 1), attention_map=(2, 4))),
-    "no embeddings": ("equal", Intermediate(embeddings=False)),
-    "weights": ("equal", Intermediate("probabilities", hidden_weight=0.25, attention_weight=30.0)),
-    "no attention": ("equal", Intermediate(heads="drop")),
-    "no attention, wide": ("wide", Intermediate(padding="counted", heads="drop")),
+    "no embeddings": ("equal", Intermediate("probabilities", embeddings=False)),
+    "no embeddings, wide": ("wide", Intermediate(embeddings=False, projection=_PAPER)),
+    "weights": ("equal", Intermediate("probabilities", heads="drop", hidden_weight=0.25, attention_weight=30.0)),
+    "heads dropped": ("teacher-heads", Intermediate(heads="drop")),
+    "heads dropped, wide": ("wide-heads", Intermediate("probabilities", "counted", heads="drop")),
     "wide per-state": ("wide", Intermediate(projection=_PER_STATE)),
     "wide per-state biased": ("wide", Intermediate("probabilities", projection=Projection("per-state", bias=True))),
     "wide shared": ("wide", Intermediate(projection=Projection("shared"))),
@@ -153,7 +155,7 @@ PRESETS = {
     "huawei": Preset(
         "equal",
         Intermediate(padding="counted", projection=_SHARED_BIASED),
-        Prediction(),
+        Prediction(padding="counted"),
         UpdateRule(bias_correction=False, eps=1e-6, decay="matrices", clip="tensor"),
     ),
     "paper": Preset("equal", Intermediate(projection=_PAPER), Prediction(), UpdateRule(decay="matrices")),
@@ -170,12 +172,18 @@ def layer_map(chosen: LayerMap, student_layers: int, teacher_layers: int) -> tup
     return chosen
 
 
-def projection_count(projection: Projection, student: dict, teacher: dict) -> int:
-    """How many matrices a pair of configs needs."""
-    if not projection.always and student["hidden_size"] == teacher["hidden_size"]:
-        return 0
-    layers = student["num_hidden_layers"]
-    return {"none": 0, "shared": 1, "embeddings-layers": 2, "per-state": layers + 1}[projection.kind]
+def projection_index(projection: Projection, state: int) -> int:
+    """Which matrix hidden state `state` goes through, 0 being the embeddings'."""
+    return {"shared": 0, "embeddings-layers": min(state, 1), "per-state": state}[projection.kind]
+
+
+def projection_indices(mode: Intermediate, student: dict, teacher: dict) -> list[int]:
+    """The matrices that a pair of configs needs."""
+    equal = student["hidden_size"] == teacher["hidden_size"]
+    if mode.projection.kind == "none" or (equal and not mode.projection.always):
+        return []
+    states = range(0 if mode.embeddings else 1, student["num_hidden_layers"] + 1)
+    return sorted({projection_index(mode.projection, state) for state in states})
 
 
 # --- layout: one record holds all of a case's tensors --------------------------------------------------------------
@@ -202,13 +210,12 @@ def unpack(record: np.ndarray) -> Arrays:
     return {name: record[name] for name in record.dtype.names}
 
 
-def projection_tensors(models: dict[str, Arrays], pair: str, projection: Projection) -> Arrays:
+def projection_tensors(models: dict[str, Arrays], pair: str, mode: Intermediate) -> Arrays:
     """The initial projections of a case, `projection.K.weight` (D_s, D_t) and `projection.K.bias` (D_t,)."""
-    student, teacher = PAIRS[pair]
-    source = models[f"projection-{teacher['hidden_size']}"]
-    kinds = ("weight", "bias") if projection.bias else ("weight",)
-    count = projection_count(projection, student, teacher)
-    return {f"projection.{k}.{kind}": source[f"projection.{k}.{kind}"] for kind in kinds for k in range(count)}
+    source = models[f"projection-{PAIRS[pair][1]['hidden_size']}"]
+    kinds = ("weight", "bias") if mode.projection.bias else ("weight",)
+    names = [f"projection.{k}.{kind}" for k in projection_indices(mode, *PAIRS[pair]) for kind in kinds]
+    return {name: source[name] for name in names}
 
 
 def save_golden(file: str, records: dict[str, Arrays]) -> None:

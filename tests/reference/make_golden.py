@@ -88,7 +88,7 @@ class Setting:
             for side, config in zip(("student", "teacher"), PAIRS[pair], strict=True)
         )
         self.batch = {name: torch.tensor(array).long() for name, array in models["batch"].items()}
-        initial = projection_tensors(models, pair, mode.projection) if isinstance(mode, Intermediate) else {}
+        initial = projection_tensors(models, pair, mode) if isinstance(mode, Intermediate) else {}
         self.projections = {name: torch.tensor(a).double().requires_grad_() for name, a in initial.items()}
         self.parameters: Tensors = dict(self.student.named_parameters()) | self.projections
 

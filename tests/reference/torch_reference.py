@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, softmax
 from transformers import BertForQuestionAnswering
 
-from tests.reference.cases import Intermediate, Prediction, UpdateRule, layer_map
+from tests.reference.cases import Intermediate, Prediction, UpdateRule, layer_map, projection_index
 
 Batch = dict[str, Tensor]  # input_ids, token_type_ids, attention_mask (B, T); start, end (B,)
 Tensors = dict[str, Tensor]
@@ -59,7 +59,7 @@ def project(state: Tensor, m: int, projections: Tensors, mode: Intermediate) -> 
     """H^S_m W (+ b) with the matrix of state m; the state itself where the mode has no matrices."""
     if not projections:
         return state
-    k = {"shared": 0, "embeddings-layers": min(m, 1), "per-state": m}[mode.projection.kind]
+    k = projection_index(mode.projection, m)
     projected = state @ projections[f"projection.{k}.weight"]
     return projected + projections[f"projection.{k}.bias"] if mode.projection.bias else projected
 
@@ -104,7 +104,8 @@ def intermediate_loss(
         for m, g in states
     )
     attention = torch.zeros_like(hidden)
-    if mode.heads != "drop":
+    unlike = student_model.config.num_attention_heads != teacher_model.config.num_attention_heads
+    if not (unlike and mode.heads == "drop"):
         ours, theirs = getattr(student, mode.compare), getattr(teacher, mode.compare)
         pairs = enumerate(layer_map(mode.attention_map, *layers), start=1)
         attention = sum(attention_mse(ours[m - 1], theirs[g - 1], mask, mode) for m, g in pairs)
