@@ -92,21 +92,23 @@ def _config(layers: int, width: int, heads: int) -> dict:
     return _COMMON | sizes
 
 
-# Pairs of the same student parameters, (8 wide, 2 layers), and one of two teachers' (8 or 12 wide, 4 layers): the
-# number of heads is no part of a parameter's shape.
+# Pairs of the same student's parameters, 2 layers 8 wide, and one of two teachers', 4 layers 8 or 12 wide: the number
+# of heads is no part of a parameter's shape. The short pairs, for training, are the first layers of the same.
 PAIRS = {
     "equal": (_config(2, 8, 2), _config(4, 8, 2)),
     "wide": (_config(2, 8, 2), _config(4, 12, 2)),
     "teacher-heads": (_config(2, 8, 2), _config(4, 8, 4)),
     "wide-heads": (_config(2, 8, 2), _config(4, 12, 3)),
     "student-heads": (_config(2, 8, 4), _config(4, 8, 2)),
+    "equal-short": (_config(1, 8, 2), _config(2, 8, 2)),
+    "wide-short": (_config(1, 8, 2), _config(2, 12, 2)),
 }
 
 _PER_STATE = Projection("per-state")
 _SHARED_BIASED = Projection("shared", bias=True, always=True)
 _PAPER = Projection("embeddings-layers", always=True)
 
-# name: (pair, settings). Each setting has its own case, and meets both paddings, both attentions and both widths.
+# name: (pair, settings). Every value of every setting occurs, and paddings, attentions and widths vary between cases.
 INTERMEDIATE = {
     "scores masked": ("equal", Intermediate()),
     "scores counted": ("equal", Intermediate(padding="counted")),
@@ -147,20 +149,22 @@ PREDICTION = {
 
 PRESETS = {
     "haystack": Preset(
-        "wide",
+        "wide-short",
         Intermediate("probabilities", "counted", projection=_PER_STATE),
         Prediction(padding="counted"),
         UpdateRule(decay="all"),
     ),
     "huawei": Preset(
-        "equal",
+        "equal-short",
         Intermediate(padding="counted", projection=_SHARED_BIASED),
         Prediction(padding="counted"),
         UpdateRule(bias_correction=False, eps=1e-6, decay="matrices", clip="tensor"),
     ),
-    "paper": Preset("equal", Intermediate(projection=_PAPER), Prediction(), UpdateRule(decay="matrices")),
-    "recommended": Preset("wide", Intermediate(projection=_PER_STATE), Prediction(), UpdateRule()),
+    "paper": Preset("equal-short", Intermediate(projection=_PAPER), Prediction(), UpdateRule(decay="matrices")),
+    "recommended": Preset("wide-short", Intermediate(projection=_PER_STATE), Prediction(), UpdateRule()),
 }
+
+RULES = {name: preset.rule for name, preset in PRESETS.items()} | {"rising": UpdateRule(first_update="rising")}
 
 
 def layer_map(chosen: LayerMap, student_layers: int, teacher_layers: int) -> tuple[int, ...]:

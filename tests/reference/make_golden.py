@@ -15,9 +15,9 @@ from tests.reference.cases import (
     PAIRS,
     PREDICTION,
     PRESETS,
+    RULES,
     Arrays,
     Intermediate,
-    UpdateRule,
     projection_tensors,
     save_golden,
 )
@@ -95,7 +95,7 @@ class Setting:
     @staticmethod
     def _load(config: dict, arrays: Arrays) -> BertForQuestionAnswering:
         model = build(config)
-        model.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
+        model.load_state_dict({name: torch.tensor(arrays[name]) for name in model.state_dict()})
         return model
 
     def losses(self) -> Tensors:
@@ -148,8 +148,7 @@ def optimizer_records(seed: int) -> dict[str, Arrays]:
     # Steps whose norms lie on either side of 1, of a tensor and of all together.
     gradients = [draw(scale) for scale in (0.5, 0.15, 1.5, 0.01, 0.5, 0.05, 5.0, 0.25, 0.5, 0.1)]
     records = {"initial": draw(1.0)} | {f"gradients {step}": gradient for step, gradient in enumerate(gradients)}
-    rules = {name: preset.rule for name, preset in PRESETS.items()} | {"rising": UpdateRule(first_update="rising")}
-    for name, rule in rules.items():
+    for name, rule in RULES.items():
         parameters = {key: torch.tensor(array).double() for key, array in records["initial"].items()}
         adam = Adam(rule)
         for gradient in gradients:
