@@ -78,7 +78,7 @@ def train(recipe: Recipe, output: Path) -> dict[str, Any]:
     results["student"] = score(student, output / "student", recipe, materials)
     export(student, results["student"], recipe, materials, output / "export")
 
-    if recipe.undistilled is not None:
+    if recipe.compare_undistilled:
         folder = output / "student_without_distillation"
         part = Part(folder, materials.student, (undistilled_stage(recipe, materials),))
         results["student_without_distillation"] = score(train_part(part, recipe, materials), folder, recipe, materials)
@@ -164,7 +164,6 @@ def data_of(stage: Stage, materials: Materials) -> Dataset:
 
 def undistilled_stage(recipe: Recipe, materials: Materials) -> Stage:
     """Fine-tuning for as many steps as all of distillation, at the last stage's batch size."""
-    assert recipe.undistilled is not None
     steps = sum(stage.steps(epochs_of(stage, recipe, materials).steps_per_epoch) for stage in recipe.stages)
     batch_size = recipe.stages[-1].batch_size
     epochs = -(-steps * batch_size // len(materials.train.windows))

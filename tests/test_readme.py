@@ -56,6 +56,23 @@ def test_the_export_scores_what_the_run_said(folder):
     assert again["f1"] == metrics["f1"]
 
 
+def test_distillation_is_ahead_of_its_absence_beyond_chance(folder):
+    files = [f"runs/quickstart/{model}/predictions.json" for model in ("student", "student_without_distillation")]
+    data = "runs/quickstart/synthetic/dev.json"
+    compared = json.loads(
+        run(f"python evaluate.py --predictions {files[0]} --against {files[1]} --data {data}", folder)
+    )
+    low, high = compared["difference"]["f1"]["interval"]
+    assert 0 < low < compared["predictions"]["f1"] - compared["against"]["f1"] < high
+    assert compared["difference"]["f1"]["p"] < 0.05
+
+
+@pytest.mark.parametrize("command", block("shown").strip().splitlines())
+def test_the_tables_print(command):
+    rows = [line for line in run(command, ROOT).splitlines() if line.startswith("|")]
+    assert len(rows) > 6
+
+
 def test_the_functions_example_runs(folder):
     printed = run(f"python -c {shlex.quote(block('functions'))}", folder)
     assert "(2, 32, 2)" in printed

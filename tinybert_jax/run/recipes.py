@@ -73,8 +73,9 @@ class Recipe:
         dev: data the scores are measured on.
         stages: the student's training, in order.
         teacher_stages: training that turns `teacher` into the teacher; none where it is one already.
-        undistilled: optimiser for the same student trained on the labels alone, for as many steps as all
-            stages together: what distillation is compared to. None leaves the comparison out.
+        compare_undistilled: also train the same student on the labels alone, for as many steps as all stages
+            together: what distillation is compared to.
+        undistilled: the optimiser of that comparison.
         augmented: augmented training data for the stages that ask for it; they use `train` without it.
         train_questions: train on a random sample of that many questions.
         dev_questions: score a random sample of that many questions.
@@ -101,7 +102,8 @@ class Recipe:
     dev: str
     stages: tuple[Stage, ...]
     teacher_stages: tuple[Stage, ...] = ()
-    undistilled: OptimizerConfig | None = None
+    compare_undistilled: bool = False
+    undistilled: OptimizerConfig = OptimizerConfig()
     augmented: str | None = None
     train_questions: int | None = None
     dev_questions: int | None = None
@@ -143,7 +145,7 @@ def with_preset(recipe: Recipe, preset: Preset) -> Recipe:
         objective = objectives.get(type(stage.objective), stage.objective)
         return dataclasses.replace(stage, objective=objective, rule=preset.rule)
 
-    undistilled = recipe.undistilled and dataclasses.replace(recipe.undistilled, rule=preset.rule)
+    undistilled = dataclasses.replace(recipe.undistilled, rule=preset.rule)
     return dataclasses.replace(recipe, stages=tuple(map(changed, recipe.stages)), undistilled=undistilled)
 
 
@@ -177,6 +179,7 @@ def quickstart() -> Recipe:
             Stage(objective=Intermediate(), batch_size=32, max_steps=250, learning_rate=6e-3),
             Stage(objective=Prediction(), batch_size=32, max_steps=200, learning_rate=2e-3),
         ),
+        compare_undistilled=True,
         undistilled=OptimizerConfig(learning_rate=3e-3),
         windows=WindowConfig(max_seq_len=80, doc_stride=16),
         buckets=(64, 80),
@@ -284,6 +287,7 @@ def minilm_3l_squad2() -> Recipe:
             Stage(objective=Intermediate(), epochs=2, batch_size=16, learning_rate=2e-4, augmented=True),
             Stage(objective=Prediction(), epochs=1, batch_size=16, learning_rate=1e-4),
         ),
+        compare_undistilled=True,
         undistilled=OptimizerConfig(learning_rate=1e-4),
         windows=WindowConfig(max_seq_len=256, doc_stride=96),
         buckets=(128, 160, 192, 256),
