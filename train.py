@@ -206,7 +206,7 @@ def export(model: Model, scores: dict[str, float], recipe: Recipe, materials: Ma
         name=folder.resolve().parent.name,
         model_type=model.config.model_type,
         student=recipe.student,
-        teacher=recipe.teacher,
+        teachers=(recipe.teacher, *recipe.more_teachers) if recipe.teacher else (),
         recipe=recipe.name,
         layer_map=layer_map,
         training="\n".join(stages),

@@ -10,7 +10,7 @@ from tinybert_jax.run.export import ModelCard, write_model_card
 CARD = ModelCard(
     name="tinybert-6l",
     student="huawei-noah/TinyBERT_General_6L_768D",
-    teacher="deepset/bert-base-uncased-squad2",
+    teachers=("deepset/bert-base-uncased-squad2",),
     recipe="tinybert-6l-768d-squad2",
     layer_map="0, 2, 4, 6, 8, 10, 12",
     training="5 epochs: half of them {braces} & colons.",
@@ -99,7 +99,7 @@ def test_local_paths_stay_private(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     front_matter, body = write(
         tmp_path,
-        teacher=str(tmp_path / "home" / "teacher"),
+        teachers=(str(tmp_path / "home" / "teacher"), "nobody/second"),
         student="home/teacher",  # looks like a hub id, and is a folder
         datasets=(str(tmp_path / "home" / "train.json"), "home/train.json"),
         measured_on=str(tmp_path / "home" / "train.json"),
@@ -110,7 +110,7 @@ def test_local_paths_stay_private(tmp_path, monkeypatch):
         "name": "train.json",
         "type": "train-json",
     }
-    assert "distilled from `teacher`" in body
+    assert "distilled from `teacher`, `nobody/second`" in body
     assert "home" not in (tmp_path / "README.md").read_text()
 
 
@@ -124,7 +124,7 @@ def test_measured_on_words(tmp_path, words):
 
 
 def test_without_a_teacher(tmp_path):
-    front_matter, body = write(tmp_path, teacher=None, layer_map=None, datasets=())
+    front_matter, body = write(tmp_path, teachers=(), layer_map=None, datasets=())
     assert "knowledge-distillation" not in front_matter["tags"]
     assert "It was fine-tuned with" in body
     for absent in ("Teacher", "Layer map", "Training data"):

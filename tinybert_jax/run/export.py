@@ -19,7 +19,7 @@ class ModelCard:
     Attributes:
         name: the model's name.
         student: the checkpoint that training started from.
-        teacher: the model it learned from; None if it was fine-tuned without one.
+        teachers: the models it learned from; none if it was fine-tuned without.
         recipe: the recipe's name.
         layer_map: which of the teacher's layers each student layer learned from; None without a teacher.
         training: a summary of the training, Markdown.
@@ -33,7 +33,7 @@ class ModelCard:
 
     name: str
     student: str
-    teacher: str | None
+    teachers: tuple[str, ...]
     recipe: str
     layer_map: str | None
     training: str
@@ -75,7 +75,7 @@ def _front_matter(card: ModelCard) -> str:
         license=card.license,
         library_name="transformers",
         pipeline_tag="question-answering",
-        tags=[card.model_type, "tinybert"] + ["knowledge-distillation"] * (card.teacher is not None),
+        tags=[card.model_type, "tinybert"] + ["knowledge-distillation"] * bool(card.teachers),
         # Two entries here would declare a merge of both: the teacher is named in the text.
         base_model=_hub_id(card.student),
         datasets=list(dict.fromkeys(filter(None, map(_hub_id, card.datasets)))) or None,
@@ -86,9 +86,10 @@ def _front_matter(card: ModelCard) -> str:
 
 
 def _body(card: ModelCard) -> str:
-    made = f"distilled from `{_shown(card.teacher)}`" if card.teacher else "fine-tuned"
+    teachers = ", ".join(f"`{_shown(name)}`" for name in card.teachers)
+    made = f"distilled from {teachers}" if teachers else "fine-tuned"
     rows = [
-        ("Teacher", card.teacher and f"`{_shown(card.teacher)}`"),
+        ("Teacher", teachers),
         ("Started from", f"`{_shown(card.student)}`"),
         ("Layer map", card.layer_map),
         ("Training data", ", ".join(f"`{_shown(name)}`" for name in card.datasets)),
