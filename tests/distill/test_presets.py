@@ -71,4 +71,5 @@ def test_what_we_recommend_is_masked_projects_only_where_it_must_and_keeps_the_t
         assert objective.padding == "masked"
         assert not objective.teacher_dropout
     assert RECOMMENDED.intermediate.compare == "scores"
+    assert RECOMMENDED.intermediate.attention_weight == 0.01
     assert RECOMMENDED.intermediate.projection == Projection("per-state", bias=False, always=False)

@@ -161,7 +161,9 @@ PRESETS = {
         UpdateRule(bias_correction=False, eps=1e-6, decay="matrices", clip="tensor"),
     ),
     "paper": Preset("equal-short", Intermediate(projection=_PAPER), Prediction(), UpdateRule(decay="matrices")),
-    "recommended": Preset("wide-short", Intermediate(projection=_PER_STATE), Prediction(), UpdateRule()),
+    "recommended": Preset(
+        "wide-short", Intermediate(projection=_PER_STATE, attention_weight=0.01), Prediction(), UpdateRule()
+    ),
 }
 
 RULES = {name: preset.rule for name, preset in PRESETS.items()} | {"rising": UpdateRule(first_update="rising")}

@@ -176,8 +176,8 @@ def quickstart() -> Recipe:
         dev="synthetic/dev.json",
         teacher_stages=(Stage(objective=Finetune(), batch_size=32, max_steps=900, learning_rate=2.5e-3),),
         stages=(
-            Stage(objective=Intermediate(), batch_size=32, max_steps=250, learning_rate=6e-3),
-            Stage(objective=Prediction(), batch_size=32, max_steps=200, learning_rate=2e-3),
+            Stage(objective=RECOMMENDED.intermediate, batch_size=32, max_steps=250, learning_rate=6e-3),
+            Stage(objective=RECOMMENDED.prediction, batch_size=32, max_steps=200, learning_rate=2e-3),
         ),
         compare_undistilled=True,
         undistilled=OptimizerConfig(learning_rate=3e-3),
@@ -284,8 +284,8 @@ def minilm_3l_squad2() -> Recipe:
         teacher="sentence-transformers/all-MiniLM-L6-v2",
         teacher_stages=(Stage(objective=Finetune(), epochs=2, batch_size=16, learning_rate=1e-4),),
         stages=(
-            Stage(objective=Intermediate(), epochs=2, batch_size=16, learning_rate=2e-4, augmented=True),
-            Stage(objective=Prediction(), epochs=1, batch_size=16, learning_rate=1e-4),
+            Stage(objective=RECOMMENDED.intermediate, epochs=2, batch_size=16, learning_rate=2e-4, augmented=True),
+            Stage(objective=RECOMMENDED.prediction, epochs=1, batch_size=16, learning_rate=1e-4),
         ),
         compare_undistilled=True,
         undistilled=OptimizerConfig(learning_rate=1e-4),
