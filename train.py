@@ -47,7 +47,8 @@ from tinybert_jax.run.evaluation import Dataset, evaluate, write_evaluation
 from tinybert_jax.run.export import ModelCard, write_model_card
 from tinybert_jax.run.interrupt import StopSignals
 from tinybert_jax.run.prepare import Materials, Model, check_folder, claim_folder, prepare
-from tinybert_jax.run.recipes import RECIPES, Recipe, Stage, with_preset
+from tinybert_jax.run.recipe import Recipe, Stage, with_preset
+from tinybert_jax.run.recipes import RECIPES
 from tinybert_jax.run.teacher_cache import cached_logits
 from tinybert_jax.run.tracking import Tracker, plot_curves
 

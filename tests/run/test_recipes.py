@@ -6,7 +6,8 @@ import train
 from tinybert_jax.distill import PRESETS, Finetune, Intermediate, Projection
 from tinybert_jax.distill.presets import HAYSTACK
 from tinybert_jax.errors import UserError
-from tinybert_jax.run.recipes import RECIPES, Stage
+from tinybert_jax.run.recipe import Stage
+from tinybert_jax.run.recipes import RECIPES
 
 
 def test_every_recipe_is_named_after_itself_and_says_its_command():

@@ -23,7 +23,7 @@ from tinybert_jax.model import (
 )
 from tinybert_jax.model.pretrained import MissingHeadWarning
 from tinybert_jax.run.evaluation import Dataset
-from tinybert_jax.run.recipes import Recipe
+from tinybert_jax.run.recipe import Recipe
 
 _RECIPE_FILE, _SYNTHETIC_FOLDER = "recipe.json", "synthetic"
 _FREE_TO_CHANGE = ("checkpoint_every", "log_every", "cache")  # a run may be continued with others
