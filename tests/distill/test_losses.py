@@ -370,6 +370,10 @@ def test_gram_never_holds_a_matrix_of_tokens_by_tokens():
             lambda: losses.score_mse_gram(*[normal(0, 2, 5, 2, 3)] * 2, *[normal(0, 2, 5, 3, 2)] * 2, MASK),
             r"\(2, 5, 2\).*\(2, 5, 3\)",
         ),
+        (  # one head would broadcast
+            lambda: losses.probability_mse_blockwise(*[normal(0, 2, 5, 2, 3)] * 2, *[normal(0, 2, 5, 1, 3)] * 2, MASK),
+            r"\(2, 5, 2\).*\(2, 5, 1\)",
+        ),
         (lambda: losses.soft_cross_entropy(normal(0, 2, 5, 2), normal(0, 2, 4, 2), MASK), r"\(2, 5, 2\).*\(2, 4, 2\)"),
     ],
 )

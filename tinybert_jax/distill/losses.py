@@ -26,6 +26,14 @@ def _check_same_shape(name: str, student: Array, teacher: Array) -> None:
         raise ValueError(f"{name} must have one shape, got student {student.shape} and teacher {teacher.shape}")
 
 
+def _check_same_heads(student: Array, teacher: Array) -> None:
+    if student.shape[:3] != teacher.shape[:3]:
+        raise ValueError(
+            "attention can be compared head by head only, "
+            f"got student (B, T, N) {student.shape[:3]} and teacher {teacher.shape[:3]}"
+        )
+
+
 def _accurate(x: Array) -> Array:
     return x.astype(jnp.result_type(x, jnp.float32))
 
@@ -96,11 +104,7 @@ def score_mse_gram(
         mask: (B, T), True at real tokens.
         positions: (B, T), the mean runs over pairs of these; None for the real tokens.
     """
-    if student_queries.shape[:3] != teacher_queries.shape[:3]:
-        raise ValueError(
-            "scores can be compared head by head only, "
-            f"got student (B, T, N) {student_queries.shape[:3]} and teacher {teacher_queries.shape[:3]}"
-        )
+    _check_same_heads(student_queries, teacher_queries)
     positions = mask if positions is None else positions
 
     def prepare(x: Array, where: Array, scale: float = 1.0) -> Array:
@@ -144,13 +148,14 @@ def probability_mse_blockwise(
         student_queries: (B, T, N, H_s).
         student_keys: (B, T, N, H_s).
         teacher_queries: (B, T, N, H_t).
-        teacher_keys: (B, T, N, H_t).
+        teacher_keys: (B, T, N, H_t); head widths may differ, numbers of heads may not.
         mask: (B, T), True at real tokens.
         positions: (B, T), the mean runs over pairs of these; None for the real tokens.
         dropout_rate: the student's attention dropout.
         dropout_key: its key: `dropout` of the whole (B, N, T, S) under it gives the same mask. None for no dropout.
         block: query rows at a time.
     """
+    _check_same_heads(student_queries, teacher_queries)
     positions = mask if positions is None else positions
     length, heads = student_queries.shape[1:3]
     blocks = -(-length // block)
