@@ -219,13 +219,8 @@ def test_impossible_settings(setting):
 TEXT = st.text(st.one_of(st.sampled_from("ab c.  é한ß中İ"), st.characters(codec="utf-8")), max_size=40)
 
 
-@settings(deadline=None, max_examples=150)
-@given(
-    texts=st.lists(st.tuples(TEXT.map(lambda text: text[:6]), TEXT), min_size=1, max_size=3),
-    max_seq_len=st.integers(24, 40),
-    doc_stride=st.integers(0, 2),
-)
-def test_windows_are_those_of_transformers(tokenizer, texts, max_seq_len, doc_stride):
+def windows_and_reference(tokenizer, texts, max_seq_len, doc_stride):
+    """Our windows of (question, context) pairs and transformers' own, found to be of the same tokens."""
     config = WindowConfig(max_seq_len=max_seq_len, doc_stride=doc_stride)
     windows = build_windows([example(context, question) for question, context in texts], tokenizer, config)
     reference = tokenizer(
@@ -239,6 +234,17 @@ def test_windows_are_those_of_transformers(tokenizer, texts, max_seq_len, doc_st
     )
     assert rows(windows, "tokens") == reference["input_ids"]
     assert windows.example.tolist() == reference["overflow_to_sample_mapping"]
+    return windows, reference
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    texts=st.lists(st.tuples(TEXT.map(lambda text: text[:6]), TEXT), min_size=1, max_size=3),
+    max_seq_len=st.integers(24, 40),
+    doc_stride=st.integers(0, 2),
+)
+def test_windows_are_those_of_transformers(tokenizer, texts, max_seq_len, doc_stride):
+    windows, reference = windows_and_reference(tokenizer, texts, max_seq_len, doc_stride)
     for w, offsets in enumerate(rows(windows, "offsets")):
         in_context = [sequence == 1 for sequence in reference.sequence_ids(w)]
         expected = reference["offset_mapping"][w]
@@ -257,19 +263,7 @@ SPACED = st.text(st.sampled_from("  \nabcqé中"), max_size=40) | TEXT
     doc_stride=st.integers(0, 2),
 )
 def test_windows_of_a_roberta_are_those_of_transformers(any_roberta, texts, max_seq_len, doc_stride):
-    config = WindowConfig(max_seq_len=max_seq_len, doc_stride=doc_stride)
-    windows = build_windows([example(context, question) for question, context in texts], any_roberta, config)
-    reference = any_roberta(
-        [question for question, _ in texts],
-        [context for _, context in texts],
-        max_length=max_seq_len,
-        truncation="only_second",
-        stride=doc_stride,
-        return_overflowing_tokens=True,
-        return_offsets_mapping=True,
-    )
-    assert rows(windows, "tokens") == reference["input_ids"]
-    assert windows.example.tolist() == reference["overflow_to_sample_mapping"]
+    windows, reference = windows_and_reference(any_roberta, texts, max_seq_len, doc_stride)
     for w, offsets in enumerate(rows(windows, "offsets")):
         context = texts[windows.example[w]][1]
         in_context = [sequence == 1 for sequence in reference.sequence_ids(w)]

@@ -149,15 +149,18 @@ def _check_same_vocabulary(student_name: str, student: Any, teacher_name: str, t
             f"teacher and student must share one vocabulary, got {len(theirs)} tokens in {teacher_name} and "
             f"{len(ours)} in {student_name}, different in {differing} …: choose a pair made from the same BERT"
         )
-    before_the_vocabulary = [
-        {part: json.loads(tokenizer.backend_tokenizer.to_str())[part] for part in ("normalizer", "pre_tokenizer")}
-        for tokenizer in (student, teacher)
-    ]
-    if before_the_vocabulary[0] != before_the_vocabulary[1]:
+    ours, theirs = _before_the_vocabulary(student), _before_the_vocabulary(teacher)
+    if ours != theirs:
         raise UserError(
             f"teacher {teacher_name} and student {student_name} must treat case, accents and spaces alike, got "
-            f"{before_the_vocabulary[1]} and {before_the_vocabulary[0]}"
+            f"{theirs} and {ours}"
         )
+
+
+def _before_the_vocabulary(tokenizer: Any) -> dict[str, Any]:
+    """What a tokenizer does to text before it looks pieces up."""
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    return {part: content[part] for part in ("normalizer", "pre_tokenizer")}
 
 
 def _sample(examples: Sequence[Example], count: int | None, seed: int) -> Sequence[Example]:
