@@ -1,6 +1,13 @@
 """The networks and their weights."""
 
-from tinybert_jax.model.bert import BertForMaskedLM, BertForQuestionAnswering, Outputs, forward, init_params
+from tinybert_jax.model.bert import (
+    BertForMaskedLM,
+    BertForQuestionAnswering,
+    Outputs,
+    forward,
+    init_params,
+    masked_logits,
+)
 from tinybert_jax.model.config import BertConfig, bert_base, tinybert_4l_312, tinybert_6l_768
 from tinybert_jax.model.pretrained import load_pretrained, save_pretrained
 
@@ -13,6 +20,7 @@ __all__ = [
     "forward",
     "init_params",
     "load_pretrained",
+    "masked_logits",
     "save_pretrained",
     "tinybert_4l_312",
     "tinybert_6l_768",

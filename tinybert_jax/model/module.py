@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from tinybert_jax.model.config import BertConfig
+from tinybert_jax.model.dense import Dense
 from tinybert_jax.model.dropout import dropout
 
 
@@ -16,9 +17,7 @@ class Module(nn.Module):
     def dense(self, x: Array, features: int, name: str, dtype: str | None = None) -> Array:
         """A linear layer with BERT's initialisation: (..., D) to (..., features)."""
         init = nn.initializers.normal(self.config.initializer_range)
-        layer = nn.Dense(features, dtype=dtype or self.config.dtype, kernel_init=init, name=name)
-        # Tokens as the rows of one matrix: with a batch axis, XLA's CPU weight gradient can take three times as long.
-        return layer(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], features)
+        return Dense(features, dtype or self.config.dtype, init, name=name)(x)
 
     def layer_norm(self, x: Array) -> Array:
         """LayerNorm over the last axis, computed in float32."""
