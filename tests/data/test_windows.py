@@ -1,37 +1,21 @@
 import json
-import string
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.data.windows_by_hand import assert_same, columns, example
 from tinybert_jax.data import (
-    Answer,
-    Example,
     WindowConfig,
-    Windows,
     build_windows,
     load_tokenizer,
     load_windows,
 )
 from tinybert_jax.errors import UserError
 
-SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-PIECES = [*string.ascii_lowercase, *string.digits, *string.punctuation, "ᄒ", "ᅡ", "ᆫ", "中", "ß", "é"]
 CLS, SEP = 2, 3
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    """A word is cut into its characters, so that token positions are easily counted."""
-    folder = tmp_path_factory.mktemp("tokenizer")
-    vocabulary = [*SPECIALS, *PIECES, *("##" + piece for piece in PIECES)]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
-    return load_tokenizer(folder)
-
-
 MERGES = ["Ġ a", "Ġ q", "b c", "Ġ bc", "Ġ Ġ", "ĠĠ Ġ", "Ċ Ġ", "Ġ Ċ", "Ã ©", "© ä"]
 
 
@@ -58,22 +42,8 @@ def any_roberta(tmp_path_factory, request):
     return byte_level(tmp_path_factory.mktemp("roberta"), **request.param)
 
 
-def example(context, question="q", answers=(), id_="id"):
-    return Example(id_, question, context, tuple(Answer(*answer) for answer in answers))
-
-
 def rows(windows, column):
     return [part.tolist() for part in np.split(getattr(windows, column), windows.row_splits[1:-1])]
-
-
-def columns(windows):
-    return {field.name: getattr(windows, field.name) for field in fields(Windows)}
-
-
-def assert_same(a, b):
-    for name, column in columns(a).items():
-        np.testing.assert_array_equal(column, columns(b)[name], err_msg=name)
-        assert column.dtype == columns(b)[name].dtype
 
 
 def test_windows_by_hand(tokenizer):
@@ -321,49 +291,3 @@ def test_a_slice_is_the_windows_of_its_rows(tokenizer):
     for column in ("lengths", "context_begin", "example", "start", "end"):
         assert getattr(part, column).tolist() == getattr(windows, column)[1:3].tolist()
     assert_same(windows.slice(0, 4), windows)
-
-
-def test_the_cache_holds_the_same_windows(tokenizer, tmp_path, monkeypatch):
-    examples = [example("a b c d e f", answers=[("c", 4)]), example("x", "r s")]
-    config = WindowConfig(max_seq_len=9, doc_stride=2)
-    built = build_windows(examples, tokenizer, config)
-    assert_same(load_windows(examples, tokenizer, config, None), built)
-    assert_same(load_windows(examples, tokenizer, config, tmp_path / "new"), built)
-    monkeypatch.setattr("tinybert_jax.data.windows.build_windows", None)  # from here on only the cache serves
-    tokenizer("a", truncation=True, max_length=8, padding="max_length")  # leaves its traces in the backend
-    cached = load_windows(examples, tokenizer, config, tmp_path / "new")
-    assert_same(cached, built)
-    assert all(isinstance(column, np.memmap) for column in columns(cached).values())
-    assert len(list((tmp_path / "new").iterdir())) == 1
-
-
-def test_the_cache_key_is_all_that_decides_the_windows(tokenizer, tmp_path):
-    base = example("a b c", answers=[("c", 4)])
-    changed = [replace(base, question="r"), replace(base, context="a b d"), replace(base, answers=())]
-    for examples in ([base], *([one] for one in changed), [base, base]):
-        load_windows(examples, tokenizer, WindowConfig(), tmp_path)
-    assert len(list(tmp_path.iterdir())) == 5
-    load_windows([base], tokenizer, WindowConfig(doc_stride=64), tmp_path)
-    assert len(list(tmp_path.iterdir())) == 6
-    load_windows([replace(base, id="other", title="t")], tokenizer, WindowConfig(), tmp_path)
-    assert len(list(tmp_path.iterdir())) == 6
-
-
-@pytest.mark.parametrize("damage", ["truncated", "empty", "missing", "foreign"])
-def test_a_damaged_cache_is_built_again(tokenizer, tmp_path, damage):
-    examples = [example("a b c", answers=[("c", 4)])]
-    built = load_windows(examples, tokenizer, WindowConfig(), tmp_path)
-    tokens = built.tokens.copy()
-    (path,) = tmp_path.glob("*/tokens.npy")
-    match damage:
-        case "truncated":
-            path.write_bytes(path.read_bytes()[:-4])
-        case "empty":
-            path.write_bytes(b"")
-        case "missing":
-            path.unlink()
-        case "foreign":
-            np.save(path, np.arange(3))
-    again = load_windows(examples, tokenizer, WindowConfig(), tmp_path)
-    np.testing.assert_array_equal(again.tokens, tokens)
-    assert path.stat().st_size > 4 * len(tokens)

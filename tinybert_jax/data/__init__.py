@@ -3,7 +3,8 @@
 from tinybert_jax.data.batches import Batch, Epochs, collate, default_buckets, eval_batches
 from tinybert_jax.data.squad import Answer, Example, read_squad
 from tinybert_jax.data.tokenizer import load_tokenizer
-from tinybert_jax.data.windows import WindowConfig, Windows, build_windows, load_windows
+from tinybert_jax.data.window_cache import load_windows
+from tinybert_jax.data.windows import WindowConfig, Windows, build_windows
 
 __all__ = [
     "Answer",

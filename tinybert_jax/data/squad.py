@@ -42,8 +42,8 @@ def read_squad(source: str | Path, *, check_offsets: bool = True) -> list[Exampl
     """Reads and validates SQuAD 1.1 or 2.0 data.
 
     Args:
-        source: a JSON file in SQuAD's layout, plain or gzipped, or a hub data set and split such as
-            "rajpurkar/squad_v2:validation". A path that exists is always read as a file.
+        source: a JSON file in SQuAD's layout, plain or gzipped, an .arrow file of ours, or a hub data set and split
+            such as "rajpurkar/squad_v2:validation". A path that exists is always read as a file.
         check_offsets: verify that every answer stands at its offset. Scoring needs the answers' texts alone
             and reads with False; a missing offset then becomes -1.
 
@@ -56,7 +56,9 @@ def read_squad(source: str | Path, *, check_offsets: bool = True) -> list[Exampl
             is not at its offset; `is_impossible` and the answers contradict each other.
     """
     hub = _HUB_SOURCE.fullmatch(str(source))
-    if Path(source).exists():
+    if Path(source).suffix == ".arrow":
+        examples = list(_arrow_examples(Path(source), check_offsets))
+    elif Path(source).exists():
         examples = list(_file_examples(_read_json(Path(source)), str(source), check_offsets))
     elif hub and Path(source).suffix not in {".json", ".gz"}:
         examples = list(_hub_examples(hub["name"], hub["split"], check_offsets))
@@ -121,6 +123,15 @@ def _file_example(qa: Any, context: str, title: str, where: str, check_offsets: 
     if check_offsets:
         _check_offsets(example, where)
     return example
+
+
+def _arrow_examples(path: Path, check_offsets: bool) -> Iterator[Example]:
+    from tinybert_jax.data.arrow import ArrowExamples  # which needs what is above
+
+    for example in ArrowExamples(path):
+        if check_offsets:
+            _check_offsets(example, str(path))
+        yield example
 
 
 def _hub_examples(name: str, split: str, check_offsets: bool) -> Iterator[Example]:

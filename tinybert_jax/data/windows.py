@@ -1,14 +1,12 @@
-"""Questions and contexts, tokenised and cut into windows that fit a model; labels, offsets and a disk cache.
+"""Questions and contexts, tokenised and cut into windows that fit a model, with labels and offsets.
 
 A window is "[CLS] question [SEP] context [SEP]" for BERT, "<s> question </s></s> context </s>" for RoBERTa; below,
 [CLS] and [SEP] stand for either's. Left out: padding, which is a batch's business.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,12 +14,9 @@ import numpy as np
 from tinybert_jax.data.squad import Example
 from tinybert_jax.data.tokenizer import bare_backend
 from tinybert_jax.errors import UserError
-from tinybert_jax.files import atomic_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-_CACHE_FORMAT = 1  # raised when the same examples and settings would give other windows or files
 
 
 @dataclass(frozen=True)
@@ -81,54 +76,6 @@ class Windows:
             self.start[rows],
             self.end[rows],
         )
-
-
-def load_windows(
-    examples: Sequence[Example],
-    tokenizer: "PreTrainedTokenizerFast",
-    config: WindowConfig,
-    cache_dir: str | Path | None,
-) -> Windows:
-    """Returns `build_windows`' windows, memory-mapped from a cache where one is given.
-
-    The cache is a folder below `cache_dir`, named by a hash of all that decides the windows. It is written
-    when missing or damaged.
-
-    Raises:
-        UserError: as `build_windows`.
-    """
-    if cache_dir is None:
-        return build_windows(examples, tokenizer, config)
-    folder = Path(cache_dir) / windows_key(examples, tokenizer, config)
-    windows = _read_cache(folder)
-    if windows is None:
-        built = build_windows(examples, tokenizer, config)
-        with atomic_path(folder) as temporary:
-            temporary.mkdir()
-            for field in fields(Windows):
-                np.save(temporary / f"{field.name}.npy", getattr(built, field.name))
-        windows = _read_cache(folder) or built
-    return windows
-
-
-def windows_key(examples: Sequence[Example], tokenizer: "PreTrainedTokenizerFast", config: WindowConfig) -> str:
-    """Hashes all that decides `build_windows`' windows: the texts and labels, the tokenizer and the settings."""
-    sha256 = hashlib.sha256(repr((_CACHE_FORMAT, asdict(config), bare_backend(tokenizer).to_str())).encode())
-    for example in examples:
-        sha256.update(repr((example.question, example.context, example.answers[:1])).encode())
-    return sha256.hexdigest()
-
-
-def _read_cache(folder: Path) -> Windows | None:
-    try:
-        columns = {field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(Windows)}
-    except (OSError, ValueError, EOFError):
-        return None
-    windows = Windows(**columns)
-    per_window = (windows.context_begin, windows.example, windows.start, windows.end)
-    sound = all(column.shape == (len(windows),) for column in per_window)
-    sound = sound and windows.tokens.shape == (windows.row_splits[-1],)
-    return windows if sound and windows.offsets.shape == (len(windows.tokens), 2) else None
 
 
 def build_windows(examples: Sequence[Example], tokenizer: "PreTrainedTokenizerFast", config: WindowConfig) -> Windows:
