@@ -25,7 +25,6 @@ import jax
 import numpy as np
 
 from tinybert_jax.data import Epochs, default_buckets
-from tinybert_jax.data.windows import windows_key
 from tinybert_jax.distill import (
     PRESETS,
     Finetune,
@@ -42,6 +41,7 @@ from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.files import atomic_path, write_json
 from tinybert_jax.model import load_pretrained, save_pretrained
 from tinybert_jax.run.allocator import keep_freed_memory
+from tinybert_jax.run.augmentation import augment_training_data
 from tinybert_jax.run.checkpoints import Checkpoints
 from tinybert_jax.run.evaluation import Dataset, evaluate, write_evaluation
 from tinybert_jax.run.export import ModelCard, write_model_card
@@ -68,6 +68,7 @@ def train(recipe: Recipe, output: Path) -> dict[str, Any]:
     check_folder(recipe, output)
     materials = prepare(recipe, output)
     claim_folder(recipe, output)
+    materials = augment_training_data(recipe, materials)
     results: dict[str, Any] = {}
 
     teacher = materials.teacher
@@ -146,8 +147,7 @@ def cached_logits_of(
     if teacher is None or recipe.teacher_cache == "off" or not stage.objective.reads_cache:
         return ()
     data = data_of(stage, materials)
-    key = windows_key(data.examples, materials.tokenizer, recipe.windows)
-    into = (data.windows, key, recipe.cache / "logits", recipe.teacher_cache)
+    into = (data.windows, data.key, recipe.cache / "logits", recipe.teacher_cache)
     settings = {"batch_size": recipe.eval_batch_size, "buckets": buckets(recipe)}
     return tuple(cached_logits(model, *into, **settings) for model in (teacher, *materials.more_teachers))
 

@@ -1,11 +1,34 @@
-"""What several folders of tests share: BERTs small enough to compile in a second, and a padded batch for them."""
+"""What several folders of tests share: BERTs small enough to compile in a second, and data for them."""
 
 import jax
 import numpy as np
 import pytest
 
-from tinybert_jax.data import Batch
-from tinybert_jax.model import BertConfig, BertForQuestionAnswering, init_params
+from tinybert_jax.data import Answer, Batch, Example
+from tinybert_jax.model import BertConfig, BertForMaskedLM, BertForQuestionAnswering, init_params, save_pretrained
+from tinybert_jax.run.candidates import load_masked_lm
+
+WORDS = [
+    "river",
+    "city",
+    "old",
+    "small",
+    "king",
+    "queen",
+    "stone",
+    "green",
+    "north",
+    "south",
+    "ran",
+    "built",
+    "found",
+    "name",
+    "people",
+    "water",
+    "house",
+    "great",
+]
+PIECES = ["the", "of", "a", ".", ",", "7", "##s", "##ing", *"xyz", "##x", "##y", "##z"]
 
 
 def _random_params(model, seed):
@@ -56,3 +79,43 @@ def batch():
         start=np.array([2, 0, 1], np.int32),
         end=np.array([4, 0, 2], np.int32),
     )
+
+
+@pytest.fixture(scope="session")
+def masked_lm_folder(tmp_path_factory, random_params):
+    """A folder with random weights, as `--model` takes it."""
+    from transformers import BertTokenizer
+
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", *PIECES, *WORDS]
+    tokenizer = BertTokenizer(vocab={piece: i for i, piece in enumerate(vocabulary)}, do_lower_case=True)
+    config = BertConfig(
+        vocab_size=len(vocabulary) + 2,  # models' tables are often padded
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=40,
+    )
+    folder = tmp_path_factory.mktemp("models") / "masked-lm"
+    save_pretrained(folder, config, random_params(BertForMaskedLM(config), seed=3), tokenizer)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def masked_lm(masked_lm_folder):
+    return load_masked_lm(str(masked_lm_folder))
+
+
+@pytest.fixture(scope="session")
+def paragraphs():
+    """Paragraphs of 0 to 90 words, each with a question that has an answer and one that has none."""
+    rng = np.random.default_rng(0)
+    made = []
+    for number, length in enumerate([7, 0, 1, 25, 90, 3, 40, 12, 18, 60]):
+        words = rng.choice([*WORDS, "the", "of", "7", ".", "xyz", "unknown"], length).tolist()
+        context = " ".join(word.capitalize() if rng.random() < 0.2 else word for word in words)
+        first = context.split(" ")[0]
+        answers = (Answer(first, 0),) if first else ()
+        questions = [("a", answers), ("b", ())]
+        made.append([Example(f"{number}{name}", "Who ?", context, golds, "T") for name, golds in questions])
+    return made

@@ -88,6 +88,20 @@ def test_conversion_there_and_back_is_exact(folder):
     assert weights[0] == weights[1]
 
 
+@pytest.mark.parametrize("command", re.findall(r"^python -m tinybert_jax\.augment (.+)$", README, re.MULTILINE))
+def test_augmentations_that_need_the_hub_at_least_parse(command, monkeypatch):
+    import functools
+
+    from tinybert_jax import augment
+
+    given = {}
+    record = functools.wraps(augment.augment)(lambda *positional, **named: given.update(named, positional=positional))
+    monkeypatch.setattr(augment, "augment", record)
+    monkeypatch.setattr(sys, "argv", ["augment", *shlex.split(command)])
+    augment.main()
+    assert {"copies", "model", "preset", "seed"} <= set(given)
+
+
 @pytest.mark.parametrize("command", re.findall(r"^python train\.py (.+)$", README, re.MULTILINE))
 def test_commands_that_need_the_hub_at_least_parse(command):
     recipe, output = train.parse(shlex.split(command))

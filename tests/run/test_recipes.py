@@ -1,8 +1,10 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 import train
+from tinybert_jax.data.augment import AUGMENT_PRESETS, AugmentConfig
 from tinybert_jax.distill import PRESETS, Finetune, Intermediate, Projection
 from tinybert_jax.distill.presets import HAYSTACK
 from tinybert_jax.errors import UserError
@@ -27,6 +29,7 @@ def test_the_card_s_recipe_has_the_card_s_figures():
     assert recipe.buckets == (384,)  # haystack's plain means are over this length
     assert (intermediate.learning_rate, prediction.learning_rate) == (5e-5, 3e-5)
     assert (intermediate.augmented, prediction.augmented) == (True, False)
+    assert recipe.augment == AugmentConfig(copies=20, probability=0.4, rules=AUGMENT_PRESETS["haystack"])
     assert (recipe.windows.max_seq_len, recipe.windows.doc_stride, recipe.windows.max_question_len) == (384, 128, 64)
     assert (recipe.teacher, recipe.student) == (
         "deepset/bert-base-uncased-squad2",
@@ -47,6 +50,13 @@ def test_flags_reach_nested_figures():
     assert prediction.objective == dataclasses.replace(HAYSTACK.prediction, temperature=2.0)
     assert prediction.learning_rate == 3e-5
     assert prediction.rule == dataclasses.replace(HAYSTACK.rule, clip="tensor")
+
+
+def test_flags_reach_the_augmentation():
+    arguments = ["tinybert-6l-768d-squad2", "--augment.copies", "3", "--augment.glove", "glove.zip"]
+    recipe, _ = train.parse([*arguments, "--augment.rules.answers", "empty", "--output", "x"])
+    expected = AugmentConfig(copies=3, glove=Path("glove.zip"), rules=AUGMENT_PRESETS["haystack"])
+    assert recipe.augment == expected
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -17,10 +17,11 @@ from tinybert_jax.data import (
     build_windows,
     load_tokenizer,
 )
-from tinybert_jax.data.windows import windows_key
+from tinybert_jax.data.window_cache import windows_key
 from tinybert_jax.distill import Prediction, create_state, data_mesh, make_train_step, shard_batch
 from tinybert_jax.distill.step import replicate
 from tinybert_jax.errors import UserError
+from tinybert_jax.files import alone
 from tinybert_jax.model import BertForQuestionAnswering
 from tinybert_jax.run import evaluation, teacher_cache
 from tinybert_jax.run.evaluation import predict_logits
@@ -299,7 +300,7 @@ def test_of_two_processes_one_computes_and_the_other_waits(task, tmp_path, forwa
     folder.mkdir()
     read = []
     other = threading.Thread(target=lambda: read.append(task.cached(tmp_path)), daemon=True)
-    with teacher_cache._alone(folder / "lock"):  # locks are an open file's: a thread is as good as a process
+    with alone(folder / "lock", "…"):  # locks are an open file's: a thread is as good as a process
         other.start()
         other.join(0.3)
         assert other.is_alive() and not read and forwards["windows"] == 0

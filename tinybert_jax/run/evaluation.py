@@ -18,10 +18,11 @@ from tinybert_jax.scoring import AnswerConfig, Answers, find_answers, metric_int
 
 
 class Dataset(NamedTuple):
-    """Questions and the windows built from them."""
+    """Questions and the windows built from them, with a hash of what decides the windows where one is known."""
 
     examples: Sequence[Example]
     windows: Windows
+    key: str = ""
 
 
 class Evaluation(NamedTuple):

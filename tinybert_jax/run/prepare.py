@@ -11,7 +11,10 @@ import jax
 import numpy as np
 
 from tinybert_jax.data import Example, load_tokenizer, load_windows, read_squad
+from tinybert_jax.data.arrow import ArrowExamples
+from tinybert_jax.data.squad_writer import paragraphs_of
 from tinybert_jax.data.synthetic import make_squad, train_tokenizer
+from tinybert_jax.data.window_cache import windows_key
 from tinybert_jax.errors import UserError
 from tinybert_jax.files import atomic_path, read_json, write_json
 from tinybert_jax.model import (
@@ -22,6 +25,7 @@ from tinybert_jax.model import (
     save_pretrained,
 )
 from tinybert_jax.model.pretrained import MissingHeadWarning
+from tinybert_jax.run.candidates import Candidates, load_masked_lm
 from tinybert_jax.run.evaluation import Dataset
 from tinybert_jax.run.recipe import Recipe
 
@@ -51,6 +55,7 @@ class Materials(NamedTuple):
     augmented: Dataset
     dev: Dataset
     more_teachers: tuple[Model, ...] = ()
+    candidates: Candidates | None = None  # of the words of `train`, where the recipe augments it
 
 
 def check_folder(recipe: Recipe, output: Path) -> None:
@@ -100,14 +105,29 @@ def prepare(recipe: Recipe, output: Path) -> Materials:
     for stage in (*recipe.teacher_stages, *recipe.stages):
         if stage.batch_size % jax.device_count():
             raise UserError(f"batch_size must be a multiple of the {jax.device_count()} devices: {stage.batch_size}")
+    train = read_dataset(recipe.train, recipe, tokenizer, recipe.train_questions)
+    dev = read_dataset(recipe.dev, recipe, tokenizer, recipe.dev_questions)
+    augmented = train if recipe.augmented is None else read_dataset(recipe.augmented, recipe, tokenizer)
+    materials = Materials(student, teacher, tokenizer, train, augmented, dev, more_teachers)
+    if recipe.augment and recipe.augmented is None and any(stage.augmented for stage in recipe.stages):
+        lm = load_masked_lm(recipe.augment.model)
+        paragraphs = list(paragraphs_of(train.examples))
+        materials = materials._replace(candidates=Candidates(paragraphs, lm, recipe.augment, recipe.cache))
+    return materials
 
-    def dataset(source: str, questions: int | None) -> Dataset:
-        examples = _sample(read_squad(source), questions, recipe.seed)
-        return Dataset(examples, load_windows(examples, tokenizer, recipe.windows, recipe.cache / "windows"))
 
-    train, dev = dataset(recipe.train, recipe.train_questions), dataset(recipe.dev, recipe.dev_questions)
-    augmented = train if recipe.augmented is None else dataset(recipe.augmented, None)
-    return Materials(student, teacher, tokenizer, train, augmented, dev, more_teachers)
+def read_dataset(source: str, recipe: Recipe, tokenizer: Any, questions: int | None = None) -> Dataset:
+    """Reads a data set, or a sample of that many of its questions, and cuts it into the recipe's windows.
+
+    Raises:
+        UserError: the data is missing or malformed.
+    """
+    if Path(source).suffix == ".arrow" and questions is None:
+        examples, kept = ArrowExamples(source), ()  # of any size: windowed without being held
+    else:
+        examples = kept = _sample(read_squad(source), questions, recipe.seed)
+    windows = load_windows(examples, tokenizer, recipe.windows, recipe.cache / "windows")
+    return Dataset(kept, windows, windows_key(examples, tokenizer, recipe.windows))
 
 
 def load_qa_model(name_or_path: str) -> Model:

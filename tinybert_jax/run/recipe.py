@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tinybert_jax.data.augment import AugmentConfig
 from tinybert_jax.data.synthetic import SyntheticConfig
 from tinybert_jax.data.windows import WindowConfig
 from tinybert_jax.distill import Finetune, Intermediate, Objective, OptimizerConfig, Prediction, Preset
@@ -12,6 +13,11 @@ from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.scoring import AnswerConfig
+
+
+def default_cache() -> Path:
+    """Where what is worth keeping between runs is kept, unless told otherwise."""
+    return Path.home() / ".cache" / "tinybert_jax"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +81,8 @@ class Recipe:
         compare_undistilled: also train the same student on the labels alone, for as many steps as all stages
             together: what distillation is compared to.
         undistilled: the optimiser of that comparison.
-        augmented: augmented training data for the stages that ask for it; they use `train` without it.
+        augmented: augmented training data for the stages that ask for it.
+        augment: makes that data out of `train` where `augmented` names none; without either, they use `train`.
         train_questions: train on a random sample of that many questions.
         dev_questions: score a random sample of that many questions.
         windows: how text is cut into windows.
@@ -90,7 +97,7 @@ class Recipe:
         seed: decides samples, batches, dropout and fresh heads.
         checkpoint_every: steps between checkpoints.
         log_every: steps between lines of metrics.jsonl.
-        cache: where tokenised data is kept between runs.
+        cache: where tokenised data, teachers' logits and augmentations are kept between runs.
         synthetic: generates data and models; `student`, `teacher`, `train` and `dev` are then its own.
     """
 
@@ -104,6 +111,7 @@ class Recipe:
     compare_undistilled: bool = False
     undistilled: OptimizerConfig = OptimizerConfig()
     augmented: str | None = None
+    augment: AugmentConfig | None = None
     train_questions: int | None = None
     dev_questions: int | None = None
     windows: WindowConfig = WindowConfig()
@@ -116,7 +124,7 @@ class Recipe:
     seed: int = 0
     checkpoint_every: int = 500
     log_every: int = 50
-    cache: Path = field(default_factory=lambda: Path.home() / ".cache" / "tinybert_jax")
+    cache: Path = field(default_factory=default_cache)
     synthetic: SyntheticTask | None = None
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tinybert_jax.data.augment import AUGMENT_PRESETS, AugmentConfig
 from tinybert_jax.data.synthetic import SyntheticConfig
 from tinybert_jax.data.windows import WindowConfig
 from tinybert_jax.distill import Finetune, OptimizerConfig, Preset
@@ -50,17 +51,19 @@ def quickstart() -> Recipe:
 def tinybert_6l_768d_squad2() -> Recipe:
     """The recipe of the model card deepset/tinybert-6l-768d-squad2: its figures, and haystack's meaning of them.
 
-    `python train.py tinybert-6l-768d-squad2 --augmented augmented.json --output runs/tinybert-6l`
+    `python train.py tinybert-6l-768d-squad2 --augment.glove glove.42B.300d.zip --output runs/tinybert-6l`
 
-    Published: 71.88 EM / 76.36 F1 on SQuAD 2.0 dev (73.82 / 77.17 by the hub's evaluator), with the training set
-    augmented 20 times for stage 1. Not run here. Padding counts in haystack's means, so every batch is padded to 384
-    as there; `--preset recommended --buckets 128 192 256 384` takes about half of the time, and its means do not.
+    Published: 71.88 EM / 76.36 F1 on SQuAD 2.0 dev (73.82 / 77.17 by the hub's evaluator). Not run here. The training
+    set is augmented 20 times for stage 1, as there; without GloVe's vectors, words of several pieces stay. Padding
+    counts in haystack's means, so every batch is padded to 384; `--preset recommended --buckets 128 192 256 384` takes
+    about half of the time, and its means do not.
     """
     return Recipe(
         name="tinybert-6l-768d-squad2",
         student="huawei-noah/TinyBERT_General_6L_768D",
         teacher="deepset/bert-base-uncased-squad2",
         stages=_card_stages(HAYSTACK),
+        augment=AugmentConfig(copies=20, rules=AUGMENT_PRESETS["haystack"]),
         buckets=(384,),
         train=_SQUAD_2_TRAIN,
         dev=_SQUAD_2_DEV,
@@ -70,19 +73,20 @@ def tinybert_6l_768d_squad2() -> Recipe:
 def tinybert_6l_768d_squad2_paper() -> Recipe:
     """TinyBERT6 as the paper defines it: attention scores, learnt projections, means over the text's tokens.
 
-    `python train.py tinybert-6l-768d-squad2-paper --augmented augmented.json --output runs/tinybert-6l-paper`
+    `python train.py tinybert-6l-768d-squad2-paper --augment.glove glove.42B.300d.zip --output runs/tinybert-6l-paper`
 
     Published: 74.7 EM / 77.7 F1 on SQuAD 2.0 dev (Jiao et al. 2020). Not run here. Rates, batch and epochs are those
     of the recipe above, as the paper's for SQuAD are not all given.
     """
     card = tinybert_6l_768d_squad2()
-    return dataclasses.replace(card, name=f"{card.name}-paper", stages=_card_stages(PAPER), buckets=())
+    augment = AugmentConfig(copies=20, rules=AUGMENT_PRESETS["huawei"])
+    return dataclasses.replace(card, name=f"{card.name}-paper", stages=_card_stages(PAPER), augment=augment, buckets=())
 
 
 def tinybert_4l_312d_squad2() -> Recipe:
     """TinyBERT4, an eighth of its teacher: 4 layers, 312 wide, through trained projections.
 
-    `python train.py tinybert-4l-312d-squad2 --augmented augmented.json --output runs/tinybert-4l`
+    `python train.py tinybert-4l-312d-squad2 --augment.glove glove.42B.300d.zip --output runs/tinybert-4l`
 
     Published: 68.2 EM / 71.8 F1 on SQuAD 2.0 dev (Jiao et al. 2020). Not run here. Rates, batch and epochs are those
     of the six layers' recipe.
@@ -92,6 +96,7 @@ def tinybert_4l_312d_squad2() -> Recipe:
         name="tinybert-4l-312d-squad2",
         student="huawei-noah/TinyBERT_General_4L_312D",
         stages=_card_stages(RECOMMENDED),
+        augment=AugmentConfig(copies=20),
         buckets=(),
     )
 

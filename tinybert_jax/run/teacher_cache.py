@@ -10,19 +10,17 @@ Left out: eviction. A cache may be deleted whenever no run uses it.
 import hashlib
 import io
 import os
-import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import jax
 import numpy as np
 
 from tinybert_jax.data import Windows
 from tinybert_jax.errors import UserError
-from tinybert_jax.files import read_json, write_json
+from tinybert_jax.files import alone, read_json, write_json
+from tinybert_jax.run.digests import add_params
 from tinybert_jax.run.evaluation import predict_blocks
 from tinybert_jax.run.prepare import Model
 
@@ -64,7 +62,7 @@ def cached_logits(
     """
     cache = _Cache(Path(folder) / logits_key(teacher, data_key, dtype), windows, np.dtype(dtype))
     cache.folder.mkdir(parents=True, exist_ok=True)
-    with _alone(cache.folder / "lock"):
+    with alone(cache.folder / "lock", "the same teacher's logits"):
         finished = cache.read_finished()
         if finished.windows < len(windows):
             settings = {"batch_size": batch_size, "buckets": buckets, "label": "teacher's logits"}
@@ -78,10 +76,7 @@ def cached_logits(
 def logits_key(teacher: Model, data_key: str, dtype: CacheDtype) -> str:
     """Hashes all that decides a cache: the teacher's config and parameters, the windows and the stored type."""
     sha256 = hashlib.sha256(repr((_FORMAT, teacher.config, data_key, dtype)).encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(teacher.params):
-        array = np.asarray(leaf, order="C")
-        sha256.update(repr((jax.tree_util.keystr(path), array.shape, array.dtype.name)).encode())
-        sha256.update(array.reshape(-1).view(np.uint8).data)
+    add_params(sha256, teacher.params)
     return sha256.hexdigest()
 
 
@@ -150,17 +145,3 @@ def _cast(logits: np.ndarray, dtype: np.dtype) -> np.ndarray:
             f"{logits[~np.isfinite(stored)][0]}: use --teacher-cache float32, or another teacher"
         )
     return stored
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Holds the lock `path`, once no other process does; a process that ends, however it does, gives it back."""
-    import fcntl
-
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("waiting: another process computes the same teacher's logits", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from tinybert_jax.errors import UserError
 from tinybert_jax.files import atomic_path
@@ -71,12 +72,12 @@ class Tracker:
             self._bar.close()
             self._file.close()
 
-    def record(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+    def record(self, step: int, metrics: Mapping[str, ArrayLike]) -> None:
         """Notes a step's metrics; returns at once unless the step ends an interval.
 
         Args:
             step: the number of steps done, this one included.
-            metrics: names -> scalars on the device, the same names at every step.
+            metrics: names -> scalars, on the device or not, the same names at every step.
 
         Raises:
             UserError: a metric of the interval is not finite.
