@@ -22,7 +22,7 @@ from tinybert_jax.npy import NpyWriter
 
 _FORMAT = 1  # raised when the same text would give another matrix or other files
 _LINES = 4096  # parsed at a time
-_QUERIES, _ROWS = 1024, 65_536  # words, and rows of the matrix, compared at a time: memory does not grow with V
+_QUERIES, _ROWS = 1024, 16_384  # words, and rows of the matrix, compared at a time: the matrix is never held
 _ENDS_IN_NUMBER = re.compile(rb".* [-+]?\d*\.?\d+(e[-+]?\d+)?", re.DOTALL)
 _Best = tuple[jax.Array, jax.Array]  # the best cosines so far and their rows, (Q, count) each
 
@@ -79,7 +79,7 @@ def nearest_words(
     known = [word for word in dict.fromkeys(words) if word in first_row and glove.vectors[first_row[word]].any()]
     if not known:
         return {}
-    usable = np.array([first_row[word] == row and allowed(word) for row, word in enumerate(glove.words)])
+    usable = np.array([first_row[word] == row and allowed(word) for row, word in enumerate(glove.words)], bool)
     nearest = _nearest_rows(glove.vectors, np.array([first_row[word] for word in known], np.int32), usable, count)
     return {word: [glove.words[row] for row in rows if row >= 0] for word, rows in zip(known, nearest, strict=True)}
 
@@ -101,7 +101,7 @@ def _write(folder: Path, path: Path, limit: int | None) -> None:
     chunks = _chunks(path)
     first = next(chunks, [])
     # What most lines have: words may contain spaces, and the very first line may be word2vec's, "COUNT DIMENSION".
-    votes = Counter(line.count(b" ") for line in first[1:] or first)
+    votes = Counter(line.count(b" ") for line in first if not re.fullmatch(rb"\d+ \d+", line))
     dimension = max(1, min(votes, key=lambda spaces: (-votes[spaces], spaces), default=1))
     header = any(re.fullmatch(rb"\d+ %d" % dimension, line) for line in first[:1])
     with (folder / "words.txt").open("wb") as file, NpyWriter(folder / "vectors.npy", "f4", (dimension,)) as writer:
@@ -141,7 +141,7 @@ def _unpacked(file: IO[bytes], path: Path) -> Iterator[Iterable[bytes]]:
         with zipfile.ZipFile(file) as archive:
             texts = [member for member in archive.infolist() if member.filename.endswith(".txt")]
             if not texts:
-                raise UserError(f"{path} must hold vectors as a .txt file, got {archive.namelist()[:5]}: give its text")
+                raise UserError(f"{path} must hold vectors as a .txt file, got {archive.namelist()[:5]}: give another")
             with archive.open(max(texts, key=lambda member: member.file_size)) as text:
                 yield text
     elif path.suffix == ".zip":
