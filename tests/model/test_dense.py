@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tinybert_jax.model.dense import Dense, matmul
+from tinybert_jax.model.dense import Dense
+from tinybert_jax.model.products import matmul
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,15 @@ The two families differ in their embeddings alone; the tree's root is "bert" for
 Deliberately left out: the pooler (span heads do not use it), relative positions, decoder and cross-attention.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
 
+from tinybert_jax.model.attention import choose_kernel, formed, in_blocks, in_cudnn
 from tinybert_jax.model.embeddings import Embeddings
 from tinybert_jax.model.module import Module
 
@@ -61,7 +62,7 @@ class _Attended(NamedTuple):
     context: Array  # (B, T, N, H)
     queries: Array
     keys: Array
-    probabilities: Array
+    probabilities: Array | None = None  # where they were formed
 
 
 class SelfAttention(Module):
@@ -75,13 +76,16 @@ class SelfAttention(Module):
             return self.dense(y, c.hidden_size, name).reshape(*y.shape[:2], c.num_attention_heads, c.head_size)
 
         q, k, v = project(rows, "query"), project(x, "key"), project(x, "value")
-        # Heads first, once: every product below is then a batch of plain matrix products.
-        queries, keys, values = (jnp.swapaxes(y, 1, 2) for y in (q, k, v))
-        scores = jnp.einsum("bnth,bnsh->bnts", queries, keys, preferred_element_type=jnp.float32) * c.head_size**-0.5
-        scores = jnp.where(mask[:, None, None, :], scores, jnp.finfo(jnp.float32).min)
-        probabilities = self.drop(jax.nn.softmax(scores).astype(c.dtype), c.attention_probs_dropout_prob)
-        context = jnp.einsum("bnts,bnsh->bnth", probabilities, values)
-        return _Attended(jnp.swapaxes(context, 1, 2), q, k, probabilities)
+        rate = c.attention_probs_dropout_prob
+        drops = rate > 0 and self.has_rng("dropout")
+        key = self.make_rng("dropout") if drops else None
+        match choose_kernel(c.attention_kernel, x.shape[1], q.dtype, c.head_size, drops):
+            case "cudnn":
+                return _Attended(in_cudnn(q, k, v, mask), q, k)
+            case "blocks":
+                return _Attended(in_blocks(q, k, v, mask, rate, key), q, k)
+        context, probabilities = formed(q, k, v, mask, rate, key)
+        return _Attended(context, q, k, probabilities)
 
 
 class Residual(Module):
@@ -163,7 +167,9 @@ def _outputs(logits: Array, states: list[Array], attended: list[_Attended], atte
             queries=jnp.stack([a.queries for a in attended]), keys=jnp.stack([a.keys for a in attended])
         )
     if attention == "probabilities":
-        return outputs._replace(probabilities=jnp.stack([a.probabilities for a in attended]))
+        return outputs._replace(
+            probabilities=jnp.stack([a.probabilities for a in attended if a.probabilities is not None])
+        )
     return outputs
 
 
@@ -249,6 +255,8 @@ def forward(
     """
     if attention not in get_args(AttentionOutput):
         raise ValueError(f"attention must be one of {get_args(AttentionOutput)}, got {attention!r}")
+    if attention == "probabilities":  # only one kernel has them to give
+        model = model.clone(config=dataclasses.replace(model.config, attention_kernel="formed"))
     rngs = None if dropout_key is None else {"dropout": dropout_key}
     outputs = model.apply({"params": params}, inputs, attention, rngs=rngs)
     assert isinstance(outputs, Outputs)

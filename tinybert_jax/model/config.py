@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from tinybert_jax.errors import UserError
+from tinybert_jax.model.attention import AttentionKernel
 
 Activation = Literal["gelu", "gelu_new", "relu"]
 Dtype = Literal["float32", "bfloat16"]
 ModelType = Literal["bert", "roberta"]
 
+_NAMES = {"model_type": ModelType, "hidden_act": Activation, "dtype": Dtype, "attention_kernel": AttentionKernel}
+# Ours alone: transformers' config.json has no such field, or means something else by it.
+_OURS = {"dtype", "attention_kernel"}
 # Where transformers' RobertaConfig has other defaults than its BertConfig.
 _ROBERTA_DEFAULTS: dict[str, Any] = {"vocab_size": 50265, "pad_token_id": 1}
 # Written for transformers' sake; the networks here do not read them. The ids of every RoBERTa vocabulary.
@@ -25,6 +29,7 @@ class BertConfig:
         model_type: the family. They differ in how positions and segments are embedded, and in tensors' names on disk.
         pad_token_id: the token read where the attention mask is False; its embedding is never trained.
         dtype: what matrix products compute in. Parameters, softmax, LayerNorm and losses stay float32.
+        attention_kernel: how attention is computed, see `attention.choose_kernel`; no result depends on it.
 
     Raises:
         UserError: a size, a rate or a name is out of range.
@@ -45,9 +50,10 @@ class BertConfig:
     pad_token_id: int = 0
     model_type: ModelType = "bert"
     dtype: Dtype = "float32"
+    attention_kernel: AttentionKernel = "auto"
 
     def __post_init__(self) -> None:
-        for field, allowed in (("model_type", ModelType), ("hidden_act", Activation), ("dtype", Dtype)):
+        for field, allowed in _NAMES.items():
             if getattr(self, field) not in get_args(allowed):
                 raise UserError(f"{field} must be one of {', '.join(get_args(allowed))}, got {getattr(self, field)!r}")
         for field in (
@@ -104,13 +110,14 @@ class BertConfig:
             )
         if (position := config.get("position_embedding_type", "absolute")) != "absolute":
             raise UserError(f'position_embedding_type must be "absolute", got {position!r}')
-        known = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
+        known = {field.name for field in dataclasses.fields(cls)} - _OURS
         given = {key: value for key, value in config.items() if key in known and value is not None}
         return cls(**(_ROBERTA_DEFAULTS if kind == "roberta" else {}) | given)
 
     def to_transformers(self, task: str = "QuestionAnswering") -> dict[str, Any]:
         """The content of a `config.json` for transformers' class of that task, `BertFor…` or `RobertaFor…`."""
-        fields = dataclasses.asdict(self) | {"dtype": "float32"}  # the precision the parameters are stored in
+        fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in _OURS}
+        fields["dtype"] = "float32"  # the precision the parameters are stored in
         tokens = _ROBERTA_TOKENS if self.model_type == "roberta" else {}
         return {"architectures": [f"{self.model_type.capitalize()}For{task}"], **fields, **tokens}
 
