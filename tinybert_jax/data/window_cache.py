@@ -1,8 +1,7 @@
 """Windows kept on disk, built a few thousand questions at a time, so that data of any size takes flat memory."""
 
 import hashlib
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from tinybert_jax.data.arrow import ArrowExamples
 from tinybert_jax.data.squad import Example
 from tinybert_jax.data.tokenizer import bare_backend
-from tinybert_jax.data.windows import WindowConfig, Windows, build_windows
+from tinybert_jax.data.windows import WindowConfig, Windows, build_windows, window_blocks
 from tinybert_jax.errors import UserError
 from tinybert_jax.files import atomic_path
 from tinybert_jax.npy import NpyWriter
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _FORMAT = 1  # raised when the same examples and settings would give other windows or files
-_BLOCK = 8192  # questions windowed at a time
+_BLOCK = 4096  # questions windowed at a time
 _ROW_SHAPES = {"offsets": (2,)}
 _DTYPES = {"row_splits": np.int64}
 
@@ -32,6 +31,7 @@ def load_windows(
     tokenizer: "PreTrainedTokenizerFast",
     config: WindowConfig,
     cache_dir: str | Path | None,
+    key: str | None = None,
 ) -> Windows:
     """Returns `build_windows`' windows, memory-mapped from a cache where one is given.
 
@@ -43,18 +43,19 @@ def load_windows(
         tokenizer: as `build_windows` has it.
         config: likewise.
         cache_dir: where caches are kept, each in a folder of its own.
+        key: their `windows_key`, by a caller that needs it too: large data takes seconds to hash.
 
     Raises:
         UserError: as `build_windows`, or the cache cannot be read back.
     """
     if cache_dir is None:
         return build_windows(list(examples), tokenizer, config)
-    folder = Path(cache_dir) / windows_key(examples, tokenizer, config)
+    folder = Path(cache_dir) / (key or windows_key(examples, tokenizer, config))
     windows = _read(folder)
     if windows is None:
         with atomic_path(folder) as temporary:
             temporary.mkdir()
-            _write(temporary, _blocks(examples, tokenizer, config))
+            _write(temporary, window_blocks(examples, tokenizer, config, _BLOCK))
         windows = _read(folder)
         if windows is None:
             raise UserError(f"the windows just written to {folder} cannot be read back: is the disk sound?")
@@ -72,17 +73,7 @@ def windows_key(examples: Iterable[Example], tokenizer: "PreTrainedTokenizerFast
     return sha256.hexdigest()
 
 
-def _blocks(
-    examples: Iterable[Example], tokenizer: "PreTrainedTokenizerFast", config: WindowConfig
-) -> Iterator[tuple[int, Windows]]:
-    """The windows of one block of questions after the other, with the number of the block's first question."""
-    iterator, first = iter(examples), 0
-    while block := list(itertools.islice(iterator, _BLOCK)):
-        yield first, build_windows(block, tokenizer, config)
-        first += len(block)
-
-
-def _write(folder: Path, blocks: Iterable[tuple[int, Windows]]) -> None:
+def _write(folder: Path, blocks: Iterable[Windows]) -> None:
     with ExitStack() as stack:
         columns = {
             name: stack.enter_context(
@@ -91,9 +82,9 @@ def _write(folder: Path, blocks: Iterable[tuple[int, Windows]]) -> None:
             for name in (field.name for field in fields(Windows))
         }
         columns["row_splits"].append(np.zeros(1))
-        for first, windows in blocks:
+        for windows in blocks:
             begin = columns["tokens"].rows
-            rows = vars(windows) | {"row_splits": windows.row_splits[1:] + begin, "example": windows.example + first}
+            rows = vars(windows) | {"row_splits": windows.row_splits[1:] + begin}
             for name, column in columns.items():
                 column.append(rows[name])
 

@@ -4,18 +4,21 @@ A window is "[CLS] question [SEP] context [SEP]" for BERT, "<s> question </s></s
 [CLS] and [SEP] stand for either's. Left out: padding, which is a batch's business.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tinybert_jax.data.prefetch import prefetch
 from tinybert_jax.data.squad import Example
 from tinybert_jax.data.tokenizer import bare_backend
 from tinybert_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 
@@ -88,30 +91,81 @@ def build_windows(examples: Sequence[Example], tokenizer: "PreTrainedTokenizerFa
     Raises:
         UserError: a context needs several windows, and its question leaves no room for them to advance.
     """
-    backend = bare_backend(tokenizer)
-    separators = backend.num_special_tokens_to_add(is_pair=True) - 2  # between question and context
-    questions = _encode(backend.encode_batch_fast, [example.question for example in examples])
-    index = {text: i for i, text in enumerate(dict.fromkeys(example.context for example in examples))}
-    contexts = _encode(backend.encode_batch, list(index))
-    context_of = np.fromiter((index[example.context] for example in examples), np.int64, len(examples))
+    blocks = list(window_blocks(examples, tokenizer, config))
+    columns = {field.name: np.concatenate([vars(block)[field.name] for block in blocks]) for field in fields(Windows)}
+    lengths = np.concatenate([block.lengths for block in blocks])
+    return Windows(**columns | {"row_splits": _splits(lengths)})
+
+
+def window_blocks(
+    examples: Iterable[Example], tokenizer: "PreTrainedTokenizerFast", config: WindowConfig, size: int = 4096
+) -> Iterator[Windows]:
+    """Yields `build_windows`' windows block by block; the last block may hold none.
+
+    While a block is cut, the next one is tokenised in another thread, which the tokenizers library lets run.
+
+    Args:
+        examples: iterated, never held.
+        tokenizer: as `build_windows` has it.
+        config: likewise.
+        size: examples a block. The tokenizer's own results take some 100 bytes a token.
+
+    Raises:
+        UserError: as `build_windows`.
+    """
+    first = 0
+    with closing(prefetch(_tokenise(examples, bare_backend(tokenizer), size), depth=1)) as blocks:
+        for tokenised in blocks:
+            windows = _cut_block(tokenised, tokenizer, config)
+            yield replace(windows, example=windows.example + np.int32(first))
+            first += len(tokenised.examples)
+
+
+class _Tokenised(NamedTuple):
+    """A block of examples, and the tokenizers library's results."""
+
+    examples: list[Example]
+    questions: list[Any]
+    texts: dict[str, int]  # the distinct contexts, numbered in order
+    contexts: list[Any]
+
+
+def _tokenise(examples: Iterable[Example], backend: "Tokenizer", size: int) -> Iterator[_Tokenised]:
+    iterator = iter(examples)
+    while True:
+        block = list(islice(iterator, size))
+        texts = {text: i for i, text in enumerate(dict.fromkeys(example.context for example in block))}
+        questions = backend.encode_batch_fast([example.question for example in block], add_special_tokens=False)
+        yield _Tokenised(block, questions, texts, backend.encode_batch(list(texts), add_special_tokens=False))
+        if len(block) < size:
+            return
+
+
+def _cut_block(tokenised: _Tokenised, tokenizer: "PreTrainedTokenizerFast", config: WindowConfig) -> Windows:
+    """The windows of a block."""
+    examples, texts = tokenised.examples, tokenised.texts
+    separators = tokenizer.backend_tokenizer.num_special_tokens_to_add(is_pair=True) - 2  # of question and context
+    questions, contexts = _read(tokenised.questions), _read(tokenised.contexts, list(texts))
+    context_of = np.fromiter((texts[example.context] for example in examples), np.int64, len(examples))
 
     question_len = np.minimum(questions.lengths, config.max_question_len)
     room = config.max_seq_len - (1 + question_len + separators + 1)
     example, piece_begin, piece_len = _cut(examples, question_len, contexts.lengths[context_of], room, config)
     question_len = question_len[example]
     context_begin = 1 + question_len + separators
-    row_splits = np.concatenate([[0], np.cumsum(context_begin + piece_len + 1)])
+    row_splits = _splits(context_begin + piece_len + 1)
     row_begin = row_splits[:-1]
 
     cls_id, sep_id = np.array([tokenizer.cls_token_id, tokenizer.sep_token_id], np.int32)
     tokens = np.full(row_splits[-1], sep_id)
     tokens[row_begin] = cls_id
     tokens[_ranges(row_begin + 1, question_len)] = questions.ids[_ranges(questions.splits[example], question_len)]
-    offsets = np.full((row_splits[-1], 2), -1, np.int32)
+    pairs = np.full(row_splits[-1], -1)  # each two int32 in one int64, which moves faster
     target = _ranges(row_begin + context_begin, piece_len)
     source = _ranges(contexts.splits[context_of[example]] + piece_begin, piece_len)
     tokens[target] = contexts.ids[source]
-    offsets[target] = contexts.offsets[source]
+    pairs[target] = contexts.offsets.ravel().view(np.int64)[source]
+    offsets = pairs.view(np.int32).reshape(-1, 2)
 
     answer = _answer_tokens(examples, contexts, context_of)[:, example] - piece_begin
     held = (answer[0] >= 0) & (answer[1] < piece_len)
@@ -121,44 +175,43 @@ def build_windows(examples: Sequence[Example], tokenizer: "PreTrainedTokenizerFa
 
 class _Encoded(NamedTuple):
     ids: np.ndarray  # (total,) int32, text after text
-    offsets: np.ndarray  # (total, 2) int32, in characters
     splits: np.ndarray  # (texts + 1,) int64
+    offsets: np.ndarray  # (total, 2) int32, in characters; of contexts alone
 
     @property
     def lengths(self) -> np.ndarray:
         return np.diff(self.splits)
 
 
-def _encode(encode_batch: Callable[..., list[Any]], texts: list[str], block: int = 4096) -> _Encoded:
-    """Tokenises texts, a block at a time: the tokenizer's own results take some 100 bytes a token."""
-    ids, offsets, lengths = [np.empty(0, np.int32)], [np.empty((0, 2), np.int32)], [0]
-    for begin in range(0, len(texts), block):
-        some = texts[begin : begin + block]
-        encodings = encode_batch(some, add_special_tokens=False)
-        lengths.extend(map(len, encodings))
-        ids.append(_flat(encoding.ids for encoding in encodings))
-        pairs = _flat(chain.from_iterable(encoding.offsets) for encoding in encodings).reshape(-1, 2)
-        offsets.append(_without_leading_spaces(pairs, some, lengths[-len(some) :]))
-    return _Encoded(np.concatenate(ids), np.concatenate(offsets), np.cumsum(lengths))
+def _read(encodings: list[Any], texts: Sequence[str] | None = None) -> _Encoded:
+    """The tokenizers library's results as arrays, with offsets where the texts are given."""
+    lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
+    ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32, lengths.sum())
+    offsets = np.empty((0, 2), np.int32)
+    if texts is not None:
+        bounds = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
+        offsets = np.fromiter(bounds, np.int32, 2 * lengths.sum()).reshape(-1, 2)
+        offsets = _without_leading_spaces(offsets, texts, lengths)
+    return _Encoded(ids, _splits(lengths), offsets)
 
 
-def _without_leading_spaces(offsets: np.ndarray, texts: list[str], lengths: list[int]) -> np.ndarray:
+def _without_leading_spaces(offsets: np.ndarray, texts: Sequence[str], lengths: np.ndarray) -> np.ndarray:
     """Moves each token's begin past the spaces there: an answer is read off the text between two offsets.
 
     A byte-level token holds the space before its word, and the tokenizers library trims it from the offsets where
     `trim_offsets` says so, except from a text's first token under `add_prefix_space`. A lone space becomes empty.
     """
     is_space = np.frombuffer("".join([*texts, "|"]).encode("utf-32-le"), np.uint32) == ord(" ")
-    text_begin = np.cumsum([0, *map(len, texts[:-1])])
-    begin, end = (offsets + np.repeat(text_begin, lengths)[:, None]).T
-    leading = np.zeros_like(begin)
-    while (more := (begin + leading < end) & is_space[begin + leading]).any():
-        leading += more
-    return offsets + np.stack([leading, np.zeros_like(leading)], axis=1).astype(np.int32)
+    text_begin = np.repeat(_splits(np.array([len(text) for text in texts], np.int64))[:-1], lengths)
+    begin, end = offsets[:, 0] + text_begin, offsets[:, 1] + text_begin
+    while (more := (begin < end) & is_space[begin]).any():
+        begin += more
+    return np.stack([begin - text_begin, offsets[:, 1]], axis=1).astype(np.int32)
 
 
-def _flat(rows: Iterable[Iterable[int]]) -> np.ndarray:
-    return np.fromiter(chain.from_iterable(rows), np.int32)
+def _splits(lengths: np.ndarray) -> np.ndarray:
+    """Where each of consecutive rows begins, and the last one ends."""
+    return np.concatenate([[0], np.cumsum(lengths)])
 
 
 def _ranges(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:

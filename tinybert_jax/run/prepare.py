@@ -126,8 +126,8 @@ def read_dataset(source: str, recipe: Recipe, tokenizer: Any, questions: int | N
         examples, kept = ArrowExamples(source), ()  # of any size: windowed without being held
     else:
         examples = kept = _sample(read_squad(source), questions, recipe.seed)
-    windows = load_windows(examples, tokenizer, recipe.windows, recipe.cache / "windows")
-    return Dataset(kept, windows, windows_key(examples, tokenizer, recipe.windows))
+    key = windows_key(examples, tokenizer, recipe.windows)
+    return Dataset(kept, load_windows(examples, tokenizer, recipe.windows, recipe.cache / "windows", key), key)
 
 
 def load_qa_model(name_or_path: str) -> Model:
