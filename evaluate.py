@@ -59,11 +59,9 @@ def score_model(
     dtype: Dtype = "float32",
 ) -> dict[str, Any]:
     """Answers the questions with a model and scores the answers; writes both to `output` where one is given."""
-    from tinybert_jax.run.allocator import keep_freed_memory
     from tinybert_jax.run.evaluation import Dataset, evaluate, write_evaluation
     from tinybert_jax.run.prepare import load_qa_model
 
-    keep_freed_memory()
     examples = read_squad(data, check_offsets=False)
     loaded = load_qa_model(model)
     fitted = fit_windows(windows or WindowConfig(), loaded.config.max_positions)
@@ -154,6 +152,10 @@ def command_line(
     elif predictions is not None:
         metrics = score_predictions(data, predictions, null_odds, threshold)
     else:
+        from tinybert_jax.run.recipe import default_cache
+        from tinybert_jax.run.runtime import configure
+
+        configure(default_cache())
         metrics = score_model(model, data, output, windows, answers, batch_size, dtype)
     print(json.dumps(metrics, indent=2))
 

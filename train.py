@@ -18,6 +18,7 @@ import sys
 import time
 import zlib
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -25,6 +26,7 @@ import jax
 import numpy as np
 
 from tinybert_jax.data import Epochs, default_buckets
+from tinybert_jax.data.prefetch import prefetch
 from tinybert_jax.distill import (
     PRESETS,
     Finetune,
@@ -40,7 +42,6 @@ from tinybert_jax.distill.step import replicate
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.files import atomic_path, write_json
 from tinybert_jax.model import load_pretrained, save_pretrained
-from tinybert_jax.run.allocator import keep_freed_memory
 from tinybert_jax.run.augmentation import augment_training_data
 from tinybert_jax.run.checkpoints import Checkpoints
 from tinybert_jax.run.evaluation import Dataset, evaluate, write_evaluation
@@ -49,6 +50,7 @@ from tinybert_jax.run.interrupt import StopSignals
 from tinybert_jax.run.prepare import Materials, Model, check_folder, claim_folder, prepare
 from tinybert_jax.run.recipe import Recipe, Stage, with_preset
 from tinybert_jax.run.recipes import RECIPES
+from tinybert_jax.run.runtime import configure
 from tinybert_jax.run.teacher_cache import cached_logits
 from tinybert_jax.run.tracking import Tracker, plot_curves
 
@@ -122,9 +124,9 @@ def train_stage(name: str, stage: Stage, student: Model, part: Part, recipe: Rec
     with Checkpoints(folder / "checkpoints") as checkpoints, StopSignals() as stop:
         start, state = checkpoints.restore(create_state(student.params, projection, optimizer, mesh))
         progress = {"total_steps": steps, "start_step": start, "log_every": recipe.log_every}
-        with Tracker(part.folder, stage=name, **progress) as tracker:
-            for done in range(start + 1, steps + 1):
-                batch = shard_batch(epochs.batch_at(done - 1), mesh)
+        batches = prefetch(shard_batch(epochs.batch_at(step), mesh) for step in range(start, steps))
+        with closing(batches), Tracker(part.folder, stage=name, **progress) as tracker:
+            for done, batch in enumerate(batches, start=start + 1):
                 state, metrics = train_step(state, teacher_params, batch, key)
                 tracker.record(done, metrics)
                 if done % recipe.checkpoint_every == 0 or stop.requested:
@@ -252,8 +254,9 @@ def parse(arguments: list[str]) -> tuple[Recipe, Path]:
 
 def main() -> None:
     """The command line."""
-    keep_freed_memory()
-    print(json.dumps(train(*parse(sys.argv[1:])), indent=2))
+    recipe, output = parse(sys.argv[1:])
+    configure(recipe.cache)
+    print(json.dumps(train(recipe, output), indent=2))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ def settings(masked_lm_folder, tmp_path):
 
 def run(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["augment", *map(str, arguments)])
+    monkeypatch.setattr(tinybert_jax.augment, "configure", lambda cache: None)  # the process is the tests'
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     with pytest.raises(SystemExit) as exit_:
         run_script(main)

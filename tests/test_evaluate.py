@@ -18,6 +18,12 @@ ROOT = Path(evaluate.__file__).parent
 CONFIG = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
 
+@pytest.fixture(autouse=True)
+def as_it_is(monkeypatch):
+    """The command sets its process up; here that is the tests' own."""
+    monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda cache: None)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A generated data set's path, and a model's that was never trained."""

@@ -97,6 +97,7 @@ def test_augmentations_that_need_the_hub_at_least_parse(command, monkeypatch):
     given = {}
     record = functools.wraps(augment.augment)(lambda *positional, **named: given.update(named, positional=positional))
     monkeypatch.setattr(augment, "augment", record)
+    monkeypatch.setattr(augment, "configure", lambda cache: None)  # the process is the tests'
     monkeypatch.setattr(sys, "argv", ["augment", *shlex.split(command)])
     augment.main()
     assert {"copies", "model", "preset", "seed"} <= set(given)

@@ -6,17 +6,18 @@ Candidates for each word are found once and kept in the cache: a run that was st
 and other copies, seeds or probabilities cost seconds.
 """
 
+import functools
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tinybert_jax.data import read_squad
 from tinybert_jax.data.augment import AUGMENT_PRESETS, AugmentConfig
 from tinybert_jax.data.squad_writer import check_squad_path, paragraphs_of
 from tinybert_jax.errors import UserError, run_script
-from tinybert_jax.run.allocator import keep_freed_memory
 from tinybert_jax.run.augmentation import write_copies
 from tinybert_jax.run.candidates import Candidates, load_masked_lm
 from tinybert_jax.run.recipe import default_cache
+from tinybert_jax.run.runtime import configure
 
 
 def augment(
@@ -64,8 +65,12 @@ def main() -> None:
     """The command line."""
     import tyro
 
-    keep_freed_memory()
-    tyro.cli(augment, prog="python -m tinybert_jax.augment", config=(tyro.conf.PositionalRequiredArgs,))
+    @functools.wraps(augment)
+    def command(*positional: Any, **named: Any) -> None:
+        configure(named["cache"] or default_cache())
+        augment(*positional, **named)
+
+    tyro.cli(command, prog="python -m tinybert_jax.augment", config=(tyro.conf.PositionalRequiredArgs,))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,14 @@ import pytest
 from tinybert_jax.data import Example, Windows
 from tinybert_jax.data.squad import Answer
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, forward, init_params
-from tinybert_jax.run.evaluation import Dataset, evaluate, predict_logits, write_evaluation
+from tinybert_jax.run.evaluation import (
+    Dataset,
+    _behind,
+    evaluate,
+    predict_blocks,
+    predict_logits,
+    write_evaluation,
+)
 
 CONFIG = BertConfig(40, 16, 2, 2, 24, max_position_embeddings=32)
 
@@ -43,6 +50,22 @@ def test_logits_do_not_depend_on_how_windows_are_batched(model):
         with jax.disable_jit(False):
             alone = forward(network, params, batch()).logits[0]
         np.testing.assert_allclose(logits[windows.row_splits[w] : windows.row_splits[w + 1]], alone, atol=1e-6)
+
+
+def test_blocks_are_the_parts_of_the_whole(model):
+    network, params = model
+    windows = windows_of([8, 20, 5, 11, 20, 7, 13, 9])
+    settings = {"batch_size": 1, "buckets": (32,)}
+    blocks = list(predict_blocks(network, params, windows, block=5, **settings))
+    assert [len(block) for block in blocks] == [windows.row_splits[5], windows.row_splits[8] - windows.row_splits[5]]
+    np.testing.assert_array_equal(np.concatenate(blocks), predict_logits(network, params, windows, **settings))
+
+
+def test_a_result_is_read_once_later_ones_are_dispatched():
+    dispatched = []
+    results = _behind((dispatched.append(i) or i for i in range(5)), count=2)
+    assert [(result, len(dispatched)) for result in results] == [(0, 3), (1, 4), (2, 5), (3, 5), (4, 5)]
+    assert list(_behind([], count=2)) == []
 
 
 def test_evaluation_scores_and_writes_what_it_found(model, tmp_path):

@@ -1,20 +1,25 @@
 """Score a model on a data set: forward over all windows, answers, official metrics."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
 from tinybert_jax.data import Batch, Example, Windows, default_buckets, eval_batches
+from tinybert_jax.data.prefetch import prefetch
 from tinybert_jax.distill import data_mesh, shard_batch
 from tinybert_jax.distill.step import replicate
 from tinybert_jax.files import write_json
 from tinybert_jax.model import BertForQuestionAnswering, forward
 from tinybert_jax.model.bert import Params
 from tinybert_jax.scoring import AnswerConfig, Answers, find_answers, metric_intervals, question_scores, squad_metrics
+
+Item = TypeVar("Item")
 
 
 class Dataset(NamedTuple):
@@ -97,13 +102,29 @@ def predict_blocks(
         for begin in range(first, len(windows), block):
             part = windows.slice(begin, min(begin + block, len(windows)))
             logits = np.empty((len(part.tokens), 2), np.float32)
-            for indices, batch in eval_batches(part, batch_size, buckets):
-                rows = np.asarray(_logits(model, params, shard_batch(batch, mesh)))
-                for row, window in enumerate(indices):
-                    splits = slice(part.row_splits[window], part.row_splits[window + 1])
-                    logits[splits] = rows[row, : splits.stop - splits.start]
-                bar.update(len(indices))
+            batches = prefetch((i, shard_batch(batch, mesh)) for i, batch in eval_batches(part, batch_size, buckets))
+            with closing(batches):
+                for indices, rows in _behind((i, _logits(model, params, batch)) for i, batch in batches):
+                    _place(np.asarray(rows), indices, part, logits)
+                    bar.update(len(indices))
             yield logits
+
+
+def _place(rows: np.ndarray, indices: np.ndarray, windows: Windows, logits: np.ndarray) -> None:
+    """Copies a batch's rows, less padding, to where its windows' tokens are in `logits`."""
+    for window, row in zip(indices, rows, strict=False):  # filler rows come last
+        splits = slice(windows.row_splits[window], windows.row_splits[window + 1])
+        logits[splits] = row[: splits.stop - splits.start]
+
+
+def _behind(items: Iterable[Item], count: int = 2) -> Iterator[Item]:
+    """Yields the items, each once the `count` items after it have been drawn: dispatched, here, to the device."""
+    pending = deque()
+    for item in items:
+        pending.append(item)
+        if len(pending) > count:
+            yield pending.popleft()
+    yield from pending
 
 
 def evaluate(

@@ -91,9 +91,11 @@ def paired_bootstrap(
 
 def metric_intervals(scores: Mapping[str, Mapping[str, float]]) -> dict[str, list[float]]:
     """The intervals of `question_scores`: {"exact_interval": [low, high], "f1_interval": …}, to two decimals."""
+    columns = np.array([_vector(list(values.values())) for values in scores.values()])
+    bounds = 100 * np.percentile(_resampled_means(columns), _LEVEL, axis=1)
     return {
-        f"{name}_interval": [_rounded(bound) for bound in interval(list(values.values()))]
-        for name, values in scores.items()
+        f"{name}_interval": [_rounded(float(low)), _rounded(float(high))]
+        for name, low, high in zip(scores, *bounds, strict=True)
     }
 
 
@@ -131,12 +133,13 @@ def _vector(scores: Sequence[float] | np.ndarray) -> np.ndarray:
     return vector
 
 
-def _resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """(resamples,) means of N values drawn with replacement from the N `values`."""
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    block = max(1, _BLOCK_DRAWS // len(values))
+def _resampled_means(values: np.ndarray, resamples: int = 10_000, seed: int = 0) -> np.ndarray:
+    """(…, resamples) means of N values drawn with replacement from the N `values` (…, N), the same for every row."""
+    rng, count = np.random.default_rng(seed), values.shape[-1]
+    means = np.empty((*values.shape[:-1], resamples))
+    block = max(1, _BLOCK_DRAWS // count)
     for begin in range(0, resamples, block):
-        part = means[begin : begin + block]
-        part[:] = values[rng.integers(len(values), size=(len(part), len(values)), dtype=np.int32)].mean(axis=1)
+        part = means[..., begin : begin + block]
+        draws = rng.integers(count, size=(part.shape[-1], count), dtype=np.int32)
+        part[:] = np.take(values, draws, axis=-1).mean(axis=-1)
     return means

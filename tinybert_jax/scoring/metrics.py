@@ -1,5 +1,6 @@
 """The official SQuAD 2.0 figures (evaluate-v2.0): exact match, F1 and the best no-answer thresholds."""
 
+import functools
 import math
 import re
 import string
@@ -14,6 +15,7 @@ _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
+@functools.lru_cache(1 << 16)  # a text is normalised for several metrics, and golds repeat
 def normalize_answer(text: str) -> str:
     """Lower-cases, deletes ASCII punctuation, then English articles, and collapses white space."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())

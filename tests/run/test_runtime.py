@@ -1,0 +1,62 @@
+"""Each in a process of its own: what `configure` sets cannot be taken back."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import os, sys
+from pathlib import Path
+import jax, jax.numpy as jnp
+from tinybert_jax.run.runtime import configure
+hits = []
+jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
+configure(Path(sys.argv[1]))
+print(int(jax.jit(lambda x: (x @ x).sum())(jnp.ones((8, 8)))), hits.count("/jax/compilation_cache/cache_hits"))
+print(os.environ["XLA_FLAGS"])
+"""
+
+
+def run(cache, **environment):
+    """What the code printed, as (result, hits of the cache, XLA's flags), and what it said on stderr."""
+    environment = {**{k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}, **environment}
+    command = [sys.executable, "-c", CODE, str(cache)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    numbers, flags = ended.stdout.splitlines()
+    return (*map(int, numbers.split()), flags), ended.stderr
+
+
+def test_programs_are_compiled_once_and_a_damaged_one_again(tmp_path):
+    (result, hits, flags), _ = run(tmp_path)
+    assert (result, hits) == (512, 0)
+    assert flags.startswith("--xla_gpu")
+    entries = list((tmp_path / "xla").glob("*-cache"))
+    assert entries
+    (result, hits, _), said = run(tmp_path)
+    assert (result, said) == (512, "")
+    assert hits == len(entries)
+    for entry in entries:
+        entry.write_bytes(entry.read_bytes()[:20])
+    (result, hits, _), said = run(tmp_path)
+    assert (result, hits) == (512, 0)
+    assert "Error reading persistent compilation cache entry" in said
+
+
+def test_what_the_user_has_set_stays(tmp_path):
+    theirs = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "theirs")}
+    theirs["XLA_FLAGS"] = "--xla_gpu_enable_latency_hiding_scheduler=false"
+    (result, _, flags), _ = run(tmp_path / "ours", **theirs)
+    assert result == 512
+    assert flags.endswith(" --xla_gpu_enable_latency_hiding_scheduler=false")
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_no_end(tmp_path):
+    tmp_path.chmod(0o500)
+    (result, *_), said = run(tmp_path)
+    assert result == 512
+    assert "compilation cache" in said
