@@ -3,7 +3,7 @@
 IN is SQuAD JSON (plain or gzipped), what this command wrote as Arrow, or a hub data set with its split. OUT, by its
 suffix, is SQuAD 2.0 .json or .json.gz, or .arrow, which `train.py --augmented` reads without holding it in memory.
 Candidates for each word are found once and kept in the cache: a run that was stopped continues by the same command,
-and other copies, seeds or probabilities cost seconds.
+and other copies, seeds or probabilities draw from the same candidates.
 """
 
 import functools
