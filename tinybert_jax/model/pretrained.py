@@ -90,6 +90,20 @@ def load_pretrained(
     return config, unflatten_dict({path: found[path] for path in expected})
 
 
+def load_trained(name_or_path: str | Path, head: Head, complaint: str) -> tuple[BertConfig, dict[str, Any]]:
+    """`load_pretrained` of a checkpoint that must hold the head: a fresh one would answer noise.
+
+    Raises:
+        UserError: as `load_pretrained`; or, with the name and the `complaint`, there is no such head.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", MissingHeadWarning)
+        try:
+            return load_pretrained(name_or_path, head=head)
+        except MissingHeadWarning as warning:
+            raise UserError(f"{name_or_path} {complaint}") from warning
+
+
 def load_config(folder: str | Path) -> BertConfig:
     """Reads a folder's `config.json`.
 

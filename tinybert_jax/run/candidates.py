@@ -30,8 +30,8 @@ from tinybert_jax.data.tokenizer import bare_backend
 from tinybert_jax.data.words import Words, replaceable_ids, split_words
 from tinybert_jax.errors import UserError
 from tinybert_jax.files import alone, atomic_path
-from tinybert_jax.model import BertConfig, load_pretrained
-from tinybert_jax.model.pretrained import MissingHeadWarning
+from tinybert_jax.model import BertConfig
+from tinybert_jax.model.pretrained import load_trained
 from tinybert_jax.run.digests import add_params
 from tinybert_jax.run.masked_words import MaskedWord, SpecialTokens, WordPredictor
 from tinybert_jax.run.tracking import Tracker
@@ -56,15 +56,8 @@ def load_masked_lm(name_or_path: str) -> MaskedLM:
     Raises:
         UserError: as `load_pretrained` and `load_tokenizer`, there is no such head, or more tokens than embeddings.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", MissingHeadWarning)
-        try:
-            config, params = load_pretrained(name_or_path, head="masked-lm")
-        except MissingHeadWarning as warning:
-            raise UserError(
-                f"{name_or_path} is an encoder without a masked-LM head: augmentation needs one, as "
-                "google-bert/bert-base-uncased has"
-            ) from warning
+    complaint = "is an encoder without a masked-LM head: augmentation needs one, as google-bert/bert-base-uncased has"
+    config, params = load_trained(name_or_path, "masked-lm", complaint)
     tokenizer = load_tokenizer(name_or_path)
     if len(tokenizer) > config.vocab_size:
         raise UserError(f"{name_or_path}: the tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size}")

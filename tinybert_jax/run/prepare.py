@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from tinybert_jax.model import (
     load_pretrained,
     save_pretrained,
 )
-from tinybert_jax.model.pretrained import MissingHeadWarning
+from tinybert_jax.model.pretrained import load_trained
 from tinybert_jax.run.candidates import Candidates, load_masked_lm
 from tinybert_jax.run.evaluation import Dataset
 from tinybert_jax.run.recipe import Recipe
@@ -136,15 +135,11 @@ def load_qa_model(name_or_path: str) -> Model:
     Raises:
         UserError: as `load_pretrained`, or there is no such head.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", MissingHeadWarning)
-        try:
-            return Model(*load_pretrained(name_or_path))
-        except MissingHeadWarning as warning:
-            raise UserError(
-                f"{name_or_path} is an encoder without a question-answering head: fine-tune it first "
-                "(python train.py finetune-teacher --student …)"
-            ) from warning
+    complaint = (
+        "is an encoder without a question-answering head: fine-tune it first "
+        "(python train.py finetune-teacher --student …)"
+    )
+    return Model(*load_trained(name_or_path, "question-answering", complaint))
 
 
 def _load_model(name: str, recipe: Recipe, tokenizer: Any) -> Model:
