@@ -27,10 +27,10 @@ def outputs(layers, width, seed, heads=2):
 
     return Outputs(
         logits=normal(2, 5, 2),
-        hidden_states=normal(layers + 1, 2, 5, width),
-        queries=normal(layers, 2, 5, heads, width // heads),
-        keys=normal(layers, 2, 5, heads, width // heads),
-        probabilities=jax.nn.softmax(normal(layers, 2, heads, 5, 5)),
+        hidden_states=tuple(normal(layers + 1, 2, 5, width)),
+        queries=tuple(normal(layers, 2, 5, heads, width // heads)),
+        keys=tuple(normal(layers, 2, 5, heads, width // heads)),
+        probabilities=tuple(jax.nn.softmax(normal(layers, 2, heads, 5, 5))),
     )
 
 

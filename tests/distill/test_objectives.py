@@ -22,7 +22,7 @@ BATCH = Labels(np.arange(5) < np.array([5, 3])[:, None], np.array([1, 0]), np.ar
 
 def outputs(seed):
     logits = np.random.default_rng(seed).normal(size=(2, 5, 2))
-    return Outputs(jnp.asarray(logits, jnp.float32), hidden_states=jnp.empty(0))
+    return Outputs(jnp.asarray(logits, jnp.float32), hidden_states=())
 
 
 def test_neither_stage_reads_attention_nor_minds_heads_and_widths():

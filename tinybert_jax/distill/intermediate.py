@@ -125,8 +125,8 @@ def _layer_counts(student: Outputs, teacher: Outputs) -> tuple[int, int]:
 
 def _head_count(outputs: Outputs) -> int:
     if outputs.probabilities is not None:
-        return outputs.probabilities.shape[2]
-    return 0 if outputs.queries is None else outputs.queries.shape[3]
+        return outputs.probabilities[0].shape[1]
+    return 0 if outputs.queries is None else outputs.queries[0].shape[2]
 
 
 def _compare_scores(

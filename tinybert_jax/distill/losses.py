@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from tinybert_jax.distill.gram import squared_score_differences
 from tinybert_jax.model.dropout import dropout_rows
 
 Padding = Literal["masked", "counted"]
@@ -91,10 +92,7 @@ def score_mse_gram(
     mask: Array,
     positions: Array | None = None,
 ) -> Array:
-    """`attention_mse` of attention scores, without ever forming a (T, S) matrix.
-
-    The difference of the two score matrices is one product of thin matrices, S_s − S_t = A·Bᵀ, so that
-    Σ (S_s − S_t)² = ⟨AᵀA, BᵀB⟩: O(T·H²) work and O(H²) memory a head, and exact.
+    """`attention_mse` of attention scores, without ever forming a (T, S) matrix: from Gram matrices, and exact.
 
     Args:
         student_queries: (B, T, N, H_s).
@@ -107,24 +105,8 @@ def score_mse_gram(
     _check_same_heads(student_queries, teacher_queries)
     positions = mask if positions is None else positions
 
-    def prepare(x: Array, where: Array, scale: float = 1.0) -> Array:
-        return jnp.where(where[..., None, None], _accurate(x) * scale, 0)
-
-    q_s = prepare(student_queries, positions, student_queries.shape[-1] ** -0.5)
-    q_t = prepare(teacher_queries, positions, teacher_queries.shape[-1] ** -0.5)
-    k_s, k_t = prepare(student_keys, mask), prepare(teacher_keys, mask)
-    if q_s.shape == q_t.shape:
-        # (Q_s − Q_t)·K_sᵀ + Q_t·(K_s − K_t)ᵀ: nothing large cancels when the student is near its teacher
-        left, right = (q_s - q_t, q_t), (k_s, k_s - k_t)
-    else:
-        left, right = (q_s, -q_t), (k_s, k_t)
-    gram_left, gram_right = (_gram(jnp.concatenate(pair, -1)) for pair in (left, right))
-    return _mean((gram_left * gram_right).sum(), _pair_count(positions, q_s.shape[2]))
-
-
-def _gram(x: Array) -> Array:
-    # The sum of products below cancels: TF32 or bf16 here would show in the gradient.
-    return jnp.einsum("btnh,btng->bnhg", x, x, precision=jax.lax.Precision.HIGHEST)
+    total = squared_score_differences(student_queries, student_keys, teacher_queries, teacher_keys, positions, mask)
+    return _mean(total, _pair_count(positions, student_queries.shape[2]))
 
 
 def probability_mse_blockwise(

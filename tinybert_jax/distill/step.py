@@ -93,7 +93,7 @@ def make_train_step(
         if not objective.uses_teacher:
             return None
         if teacher is None:
-            return Outputs(logits=batch.teacher_logits, hidden_states=jnp.empty(0))
+            return Outputs(logits=batch.teacher_logits, hidden_states=())
         assert teacher_params is not None
         dropout_key = jax.random.fold_in(key, 1) if objective.teacher_dropout else None
         return forward(teacher, teacher_params, batch, attention=objective.attention, dropout_key=dropout_key)

@@ -44,18 +44,18 @@ class Outputs(NamedTuple):
 
     Attributes:
         logits: (B, T, 2) start and end logits, or (B, T, V) of the masked-LM head; float32.
-        hidden_states: (L + 1, B, T, D), the embeddings' output first.
-        queries: (L, B, T, N, H), with `attention="scores"`; scores are queries · keys / √H.
-        keys: (L, B, T, N, H), likewise.
-        probabilities: (L, B, N, T, S), with `attention="probabilities"`: what multiplied the values, so after
+        hidden_states: L + 1 of (B, T, D), the embeddings' output first.
+        queries: L of (B, T, N, H), with `attention="scores"`; scores are queries · keys / √H.
+        keys: L of (B, T, N, H), likewise.
+        probabilities: L of (B, N, T, S), with `attention="probabilities"`: what multiplied the values, so after
             attention dropout where it acts.
     """
 
     logits: Array
-    hidden_states: Array
-    queries: Array | None = None
-    keys: Array | None = None
-    probabilities: Array | None = None
+    hidden_states: tuple[Array, ...]
+    queries: tuple[Array, ...] | None = None
+    keys: tuple[Array, ...] | None = None
+    probabilities: tuple[Array, ...] | None = None
 
 
 class _Attended(NamedTuple):
@@ -161,15 +161,11 @@ class Bert(Module):
 
 
 def _outputs(logits: Array, states: list[Array], attended: list[_Attended], attention: AttentionOutput) -> Outputs:
-    outputs = Outputs(logits, jnp.stack(states))
+    outputs = Outputs(logits, tuple(states))
     if attention == "scores":
-        return outputs._replace(
-            queries=jnp.stack([a.queries for a in attended]), keys=jnp.stack([a.keys for a in attended])
-        )
+        return outputs._replace(queries=tuple(a.queries for a in attended), keys=tuple(a.keys for a in attended))
     if attention == "probabilities":
-        return outputs._replace(
-            probabilities=jnp.stack([a.probabilities for a in attended if a.probabilities is not None])
-        )
+        return outputs._replace(probabilities=tuple(a.probabilities for a in attended if a.probabilities is not None))
     return outputs
 
 
