@@ -41,7 +41,7 @@ from tinybert_jax.distill import (
 from tinybert_jax.distill.step import replicate
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.files import atomic_path, write_json
-from tinybert_jax.model import load_pretrained, save_pretrained
+from tinybert_jax.model import freeze, load_pretrained, save_pretrained
 from tinybert_jax.run.augmentation import augment_training_data
 from tinybert_jax.run.checkpoints import Checkpoints
 from tinybert_jax.run.evaluation import Dataset, evaluate, write_evaluation
@@ -118,7 +118,8 @@ def train_stage(name: str, stage: Stage, student: Model, part: Part, recipe: Rec
         assert teacher is not None  # the recipe was refused otherwise
         projection = objective.init_projection(key, student.config, teacher.config)
         if not cached:
-            teacher_params, teacher_network = replicate(teacher.params, mesh), teacher.network
+            frozen = freeze(teacher.params, teacher.config.dtype)
+            teacher_params, teacher_network = replicate(frozen, mesh), teacher.network
     train_step = make_train_step(student.network, teacher_network, objective, optimizer)
 
     with Checkpoints(folder / "checkpoints") as checkpoints, StopSignals() as stop:

@@ -21,7 +21,7 @@ from tinybert_jax.distill import (
     shard_batch,
 )
 from tinybert_jax.distill.step import replicate
-from tinybert_jax.model import BertConfig, BertForQuestionAnswering, init_params
+from tinybert_jax.model import BertConfig, BertForQuestionAnswering, freeze, init_params
 
 
 def objective_of(preset: str, job: Job, dropout: float) -> Objective:
@@ -74,7 +74,7 @@ class Ours:
         optimizer = make_optimizer(OptimizerConfig(warmup=0.2, rule=PRESETS[preset].rule), steps=100_000)
         self.mesh, self.key = data_mesh(), key
         self.state = create_state(ours, {}, optimizer, self.mesh)
-        self.teacher_params = None if job.cached else replicate(theirs, self.mesh)
+        self.teacher_params = None if job.cached else replicate(freeze(theirs, dtype), self.mesh)
         self.train_step: Any = make_train_step(student, None if job.cached else teacher, objective, optimizer)
         self.cached = job.cached
         self.compiled: dict[int, Any] = {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinybert_jax.model.dense import Dense
-from tinybert_jax.model.products import matmul
+from tinybert_jax.model.products import matmul, transposed
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +50,23 @@ def test_no_product_of_a_bfloat16_layer_is_computed_in_float32(arrays):
     types = re.findall(r"stablehlo\.dot_general .* : (\(.*\) -> .*)", lowered)
     assert len(types) == 2  # of x and of the kernel; the sum's own gradient needs no product
     assert all(re.fullmatch(r"\(tensor<\S+xbf16>, tensor<\S+xbf16>\) -> tensor<\S+xf32>", type_) for type_ in types)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (2, 3, 8, 10), (5, 6), (6, 5)])
+def test_a_transposition_laid_out_anew_is_a_transposition(shape):
+    x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    np.testing.assert_array_equal(jax.jit(transposed)(x), np.swapaxes(x, -1, -2))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("sizes", [(8, 4, 6), (8, 6, 4), (7, 4, 6), (7, 6, 4), (8, 5, 3), (2, 1, 1)])
+def test_gradients_hold_for_any_size(sizes, dtype):
+    rows, inputs, outputs = sizes
+    rng = np.random.default_rng(0)
+    x, kernel, weights = (
+        jnp.asarray(rng.integers(-4, 5, shape), dtype) for shape in ((rows, inputs), (inputs, outputs), (rows, outputs))
+    )
+    _, pull_back = jax.vjp(matmul, x, kernel)
+    of_x, of_kernel = jax.jit(pull_back)(weights.astype(jnp.float32))
+    np.testing.assert_array_equal(of_x, weights @ kernel.T)  # small integers: exact in either type
+    np.testing.assert_array_equal(of_kernel, x.T @ weights)

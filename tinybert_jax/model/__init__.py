@@ -9,6 +9,7 @@ from tinybert_jax.model.bert import (
     masked_logits,
 )
 from tinybert_jax.model.config import BertConfig, bert_base, tinybert_4l_312, tinybert_6l_768
+from tinybert_jax.model.frozen import freeze
 from tinybert_jax.model.pretrained import load_pretrained, save_pretrained
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Outputs",
     "bert_base",
     "forward",
+    "freeze",
     "init_params",
     "load_pretrained",
     "masked_logits",

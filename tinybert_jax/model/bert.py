@@ -14,18 +14,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from tinybert_jax.model.activations import ACTIVATIONS
 from tinybert_jax.model.attention import choose_kernel, formed, in_blocks, in_cudnn
 from tinybert_jax.model.embeddings import Embeddings
 from tinybert_jax.model.module import Module
 
 Params = Mapping[str, Any]
 AttentionOutput = Literal["none", "scores", "probabilities"]
-
-_ACTIVATIONS = {
-    "gelu": lambda x: nn.gelu(x, approximate=False),
-    "gelu_new": lambda x: nn.gelu(x, approximate=True),
-    "relu": nn.relu,
-}
 
 
 class Inputs(Protocol):
@@ -111,7 +106,7 @@ class Intermediate(Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        return _ACTIVATIONS[self.config.hidden_act](self.dense(x, self.config.intermediate_size, "dense"))
+        return ACTIVATIONS[self.config.hidden_act](self.dense(x, self.config.intermediate_size, "dense"))
 
 
 class Layer(Module):
@@ -202,7 +197,7 @@ class MaskedLMTransform(Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        return self.layer_norm(_ACTIVATIONS[self.config.hidden_act](self.dense(x, self.config.hidden_size, "dense")))
+        return self.layer_norm(ACTIVATIONS[self.config.hidden_act](self.dense(x, self.config.hidden_size, "dense")))
 
 
 class MaskedLMHead(Module):

@@ -1,12 +1,12 @@
 """What every block of the networks shares: the config, and layers that follow it."""
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jax import Array
 
 from tinybert_jax.model.config import BertConfig
 from tinybert_jax.model.dense import Dense
 from tinybert_jax.model.dropout import dropout
+from tinybert_jax.model.layer_norm import LayerNorm
 
 
 class Module(nn.Module):
@@ -21,10 +21,7 @@ class Module(nn.Module):
 
     def layer_norm(self, x: Array) -> Array:
         """LayerNorm over the last axis, computed in float32."""
-        norm = nn.LayerNorm(
-            epsilon=self.config.layer_norm_eps, use_fast_variance=False, dtype=jnp.float32, name="LayerNorm"
-        )
-        return norm(x).astype(self.config.dtype)
+        return LayerNorm(self.config.layer_norm_eps, name="LayerNorm")(x)
 
     def drop(self, x: Array, rate: float) -> Array:
         """Dropout, where a "dropout" key was supplied."""

@@ -15,7 +15,7 @@ from tinybert_jax.data.prefetch import prefetch
 from tinybert_jax.distill import data_mesh, shard_batch
 from tinybert_jax.distill.step import replicate
 from tinybert_jax.files import write_json
-from tinybert_jax.model import BertForQuestionAnswering, forward
+from tinybert_jax.model import BertForQuestionAnswering, forward, freeze
 from tinybert_jax.model.bert import Params
 from tinybert_jax.scoring import AnswerConfig, Answers, find_answers, metric_intervals, question_scores, squad_metrics
 
@@ -96,7 +96,7 @@ def predict_blocks(
     batch_size = -(-batch_size // mesh.size) * mesh.size
     longest = min(-(-int(windows.lengths.max()) // 64) * 64, model.config.max_positions)
     buckets = buckets or default_buckets(longest)
-    params = replicate(params, mesh)
+    params = replicate(freeze(params, model.config.dtype), mesh)
     progress = {"total": len(windows), "initial": first, "unit": "window", "disable": None, "leave": False}
     with tqdm(desc=label, **progress) as bar:
         for begin in range(first, len(windows), block):

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinybert_jax.distill import data_mesh, shard_batch
 from tinybert_jax.distill.step import replicate
-from tinybert_jax.model import BertConfig, BertForMaskedLM, masked_logits
+from tinybert_jax.model import BertConfig, BertForMaskedLM, freeze, masked_logits
 from tinybert_jax.model.bert import Params
 
 _TOKENS = 4096  # in a batch, on each device
@@ -74,9 +74,7 @@ class WordPredictor:
         self._model, self._special, self._count, self._pair = BertForMaskedLM(config), special, count, pair
         self._context = min(context, config.max_positions)
         self._mesh = data_mesh()
-        # Once, not in every call: only matrices compute in `dtype`, and they are most of the bytes.
-        params = jax.tree.map(lambda x: jnp.asarray(x, config.dtype if x.ndim > 1 else None), params)
-        self._params = replicate(params, self._mesh)
+        self._params = replicate(freeze(params, config.dtype), self._mesh)
         missing = config.vocab_size - len(replaceable)
         self._replaceable = replicate(np.pad(replaceable, (0, missing)), self._mesh)
 
