@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from tinybert_jax.model.dropout import dropout, dropout_rows
-from tinybert_jax.model.products import matmul
+from tinybert_jax.model.products import heads_first, matmul
 
 AttentionKernel = Literal["auto", "formed", "blocks", "cudnn"]
 
@@ -55,10 +55,10 @@ def formed(
     Returns:
         The context (B, T, N, H), and the probabilities that multiplied the values, (B, N, T, S).
     """
-    probabilities = _softmax(_heads_first(queries), _heads_first(keys), mask)
+    probabilities = _softmax(heads_first(queries), heads_first(keys), mask)
     if key is not None:
         probabilities = dropout(probabilities, rate, key)
-    context = matmul(probabilities, _heads_first(values)).astype(queries.dtype)
+    context = matmul(probabilities, heads_first(values)).astype(queries.dtype)
     return jnp.swapaxes(context, 1, 2), probabilities
 
 
@@ -69,9 +69,9 @@ def in_blocks(
 
     A block's probabilities are computed again on the way back, so that value and gradient hold one block's, not all.
     """
-    keys, values, length = _heads_first(keys), _heads_first(values), queries.shape[1]
+    keys, values, length = heads_first(keys), heads_first(values), queries.shape[1]
     blocks = -(-length // _BLOCK)
-    padded = jnp.pad(_heads_first(queries), ((0, 0), (0, 0), (0, blocks * _BLOCK - length), (0, 0)))
+    padded = jnp.pad(heads_first(queries), ((0, 0), (0, 0), (0, blocks * _BLOCK - length), (0, 0)))
     rows = jnp.moveaxis(padded.reshape(*padded.shape[:2], blocks, _BLOCK, padded.shape[-1]), 2, 0)
 
     @jax.checkpoint
@@ -92,10 +92,6 @@ def in_cudnn(queries: Array, keys: Array, values: Array, mask: Array) -> Array:
     pairs = jnp.broadcast_to(mask[:, None, None, :], (*mask.shape[:1], 1, queries.shape[1], mask.shape[1]))
     attend = partial(jax.nn.dot_product_attention, implementation="cudnn")
     return attend(queries, keys, values, mask=pairs)
-
-
-def _heads_first(x: Array) -> Array:
-    return jnp.swapaxes(x, 1, 2)
 
 
 def _softmax(queries: Array, keys: Array, mask: Array) -> Array:

@@ -45,13 +45,22 @@ matmul.defvjp(_forward, _backward)
 
 
 def transposed(x: Array) -> Array:
-    """`x` (…, M, N) as (…, N, M), laid out anew where that pays.
-
-    XLA's CPU compiler folds a plain transposition into the product that reads it, which then takes twice as long; it
-    does not see through a transposition of tiles. A GPU's products read either layout at one speed.
-    """
+    """`x` (…, M, N) as (…, N, M), laid out anew where that pays: see `heads_first`."""
     *batch, rows, columns = x.shape
     if jax.default_backend() != "cpu" or rows % 2 or columns % 2:
         return jnp.swapaxes(x, -1, -2)
     tiles = x.reshape(*batch, rows // 2, 2, columns // 2, 2)
     return jax.lax.optimization_barrier(jnp.moveaxis(tiles, (-4, -3), (-2, -1)).reshape(*batch, columns, rows))
+
+
+def heads_first(x: Array) -> Array:
+    """`x` (B, T, N, H) as (B, N, T, H), laid out anew where that pays.
+
+    XLA's CPU compiler folds a plain transposition into the product that reads it, which then takes up to twice as
+    long; it does not see through one of pairs. A GPU's products read either layout at one speed.
+    """
+    batch, length, heads, width = x.shape
+    if jax.default_backend() != "cpu" or length % 2:
+        return jnp.swapaxes(x, 1, 2)
+    pairs = x.reshape(batch, length // 2, 2, heads, width)
+    return jax.lax.optimization_barrier(jnp.moveaxis(pairs, 3, 1).reshape(batch, heads, length, width))
