@@ -22,6 +22,7 @@ from tinybert_jax.distill import (
 )
 from tinybert_jax.distill.step import replicate
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, freeze, init_params
+from tinybert_jax.run.runtime import run_one_at_a_time
 
 
 def objective_of(preset: str, job: Job, dropout: float) -> Objective:
@@ -50,6 +51,11 @@ def networks(shape: Shape, dtype: str, dropout: float) -> tuple[BertForQuestionA
     return BertForQuestionAnswering(config), BertForQuestionAnswering(student)
 
 
+def random_params(network: BertForQuestionAnswering, seed: int, dtype: str) -> Any:
+    """Parameters at BERT's initialisation, drawn on the device, matrices in `dtype`."""
+    return jax.jit(lambda key: freeze(init_params(network, key), dtype))(jax.random.key(seed))
+
+
 class Ours:
     """A `common.Runner`. Steps are compiled ahead, one for each length, so that compiling is timed apart."""
 
@@ -64,17 +70,19 @@ class Ours:
             dropout: the student's.
             params: the teacher's and the student's parameters; None for random ones.
         """
+        run_one_at_a_time()  # as train.py does
         teacher, student = networks(shape, dtype, dropout)
         objective = objective_of(preset, job, dropout)
         key = jax.random.key(0)
-        theirs, ours = params or [
-            jax.jit(partial(init_params, model))(jax.random.fold_in(key, i))
-            for i, model in enumerate((teacher, student))
-        ]
+        theirs, ours = params or (None, None)
         optimizer = make_optimizer(OptimizerConfig(warmup=0.2, rule=PRESETS[preset].rule), steps=100_000)
         self.mesh, self.key = data_mesh(), key
-        self.state = create_state(ours, {}, optimizer, self.mesh)
-        self.teacher_params = None if job.cached else replicate(freeze(theirs, dtype), self.mesh)
+        self.teacher_params = None
+        if not job.cached:
+            frozen = jax.jit(partial(freeze, dtype=dtype))(theirs) if theirs else random_params(teacher, 0, dtype)
+            self.teacher_params = jax.block_until_ready(replicate(frozen, self.mesh))
+            del frozen
+        self.state = create_state(ours or random_params(student, 1, "float32"), {}, optimizer, self.mesh)
         self.train_step: Any = make_train_step(student, None if job.cached else teacher, objective, optimizer)
         self.cached = job.cached
         self.compiled: dict[int, Any] = {}

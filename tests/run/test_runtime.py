@@ -60,3 +60,14 @@ def test_a_folder_that_cannot_be_written_is_no_end(tmp_path):
     (result, *_), said = run(tmp_path)
     assert result == 512
     assert "compilation cache" in said
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_a_cpu_waits_for_each_program(configured):
+    code = "import jax, jax.numpy as jnp; from tinybert_jax.run.runtime import run_one_at_a_time;"
+    code += "run_one_at_a_time();" if configured else ""
+    code += "x = jnp.eye(512); power = jax.jit(lambda x: jax.lax.fori_loop(0, 100, lambda _, y: y @ x, x)).lower(x);"
+    code += "print(power.compile()(x).is_ready())"  # a tenth of a second's work
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment)
+    assert ended.stdout.strip() == str(configured), ended.stderr

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
@@ -41,7 +40,7 @@ def data_mesh() -> Mesh:
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Copies every array of `tree` to every device; what is there already is copied too, so it may be donated."""
-    return jax.device_put(jax.tree.map(jnp.array, tree), NamedSharding(mesh, PartitionSpec()))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()), may_alias=False)
 
 
 def shard_batch(batch: Batch, mesh: Mesh) -> Batch:
@@ -66,7 +65,9 @@ def create_state(params: Params, projection: Params, optimizer: optax.GradientTr
         mesh: where to put it.
     """
     trained = replicate({"model": params, "projection": projection}, mesh)
-    return TrainState(replicate(np.int32(0), mesh), trained, replicate(optimizer.init(trained), mesh))
+    on_every_device = NamedSharding(mesh, PartitionSpec())
+    opt_state = jax.jit(optimizer.init, out_shardings=on_every_device)(trained)  # made in place: it is twice as large
+    return TrainState(replicate(np.int32(0), mesh), trained, opt_state)
 
 
 def make_train_step(
@@ -112,4 +113,10 @@ def make_train_step(
         metrics = {"loss": loss, **terms, "grad_norm": optax.tree.norm(grads)}
         return TrainState(state.step + 1, params, opt_state), metrics  # pyright: ignore[reportArgumentType]
 
-    return jax.jit(step, donate_argnums=0)
+    return jax.jit(step, donate_argnums=0, compiler_options=_compiler_options())
+
+
+def _compiler_options() -> dict[str, Any]:
+    # XLA's CPU compiler otherwise orders operations for parallelism, and computes much of the backward pass, as that of
+    # the Gram loss, long before it is needed: a quarter more memory, for two hundredths of the time on two cores.
+    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if jax.default_backend() == "cpu" else {}

@@ -16,5 +16,5 @@ def keep_freed_memory() -> None:
         return
     libc = ctypes.CDLL(None)
     libc.mallopt(_M_MMAP_MAX, 0)
-    libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    libc.mallopt(_M_TRIM_THRESHOLD, -1)  # never: also not when more than 2 GB are free at the end
     libc.mallopt(_M_ARENA_MAX, 1)  # other arenas cannot grow past 64 MB

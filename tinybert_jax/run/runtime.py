@@ -23,9 +23,19 @@ def configure(cache: Path) -> None:
             cannot read back with a warning, and deletes nothing.
     """
     keep_freed_memory()
+    run_one_at_a_time()
     os.environ["XLA_FLAGS"] = " ".join((*XLA_FLAGS, os.environ.get("XLA_FLAGS", ""))).strip()
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache / "xla"))
     # All programs: by default only those that took a second or more to compile, and a run has dozens below that.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def run_one_at_a_time() -> None:
+    """Has a CPU wait for each program; without effect on other devices, and once anything has been computed.
+
+    A program queued behind another allocates its temporaries at once, beside the other's: a training step would take
+    twice the memory, to gain the moment between two steps.
+    """
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
