@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -79,7 +78,7 @@ class Ours:
         self.mesh, self.key = data_mesh(), key
         self.teacher_params = None
         if not job.cached:
-            frozen = jax.jit(partial(freeze, dtype=dtype))(theirs) if theirs else random_params(teacher, 0, dtype)
+            frozen = freeze(theirs, dtype) if theirs else random_params(teacher, 0, dtype)
             self.teacher_params = jax.block_until_ready(replicate(frozen, self.mesh))
             del frozen
         self.state = create_state(ours or random_params(student, 1, "float32"), {}, optimizer, self.mesh)

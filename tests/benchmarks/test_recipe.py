@@ -1,17 +1,14 @@
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
+from functools import partial
 from statistics import median
 
 import pytest
 
+from tests.benchmarks import command
 from tinybert_jax.data import Epochs, WindowConfig, load_tokenizer, load_windows
 from tinybert_jax.data.squad_writer import write_squad
 
-ROOT = Path(__file__).parents[2]
 BUCKETS, BATCH, COPIES, EPOCHS = (24, 48), 3, 2, 4
 ASKED = {
     **{"layers-teacher": 1, "layers-student": 1, "hidden": 16, "heads": 2, "intermediate": 16, "vocab": 60},
@@ -19,10 +16,7 @@ ASKED = {
 }
 
 
-def run(*arguments):
-    env = {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    command = [sys.executable, ROOT / "benchmarks/recipe.py", *arguments]
-    return subprocess.run(command, env=os.environ | env, capture_output=True, text=True)
+run = partial(command.run, "recipe.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from tests.benchmarks import command
 
 ROOT = Path(__file__).parents[2]
 ASKED = {
@@ -13,10 +13,7 @@ ASKED = {
 }
 
 
-def run(*arguments):
-    env = {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    command = [sys.executable, ROOT / "benchmarks/scaling.py", *arguments]
-    return subprocess.run(command, env=os.environ | env, capture_output=True, text=True)
+run = partial(command.run, "scaling.py")
 
 
 @pytest.fixture(scope="module")

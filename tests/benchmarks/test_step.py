@@ -2,24 +2,19 @@
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.benchmarks import command
+
 SIZES = "--layers-teacher 2 --layers-student 1 --hidden 16 --heads 2 --intermediate 24 --batch 3 --vocab 100"
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="the peers need PyTorch")
 
 
-def run(*arguments):
-    # LLVM's optimisations of these programs take as long as everything else here.
-    settings = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, ROOT / "benchmarks" / "step.py", *SIZES.split(), *arguments]
-    return subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=300)
+run = partial(command.run, "step.py", *SIZES.split())
 
 
 @needs_torch

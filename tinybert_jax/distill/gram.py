@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from tinybert_jax.model.products import accurate
+
 _EXACT = jax.lax.Precision.HIGHEST  # products of Gram matrices are summed, and cancel: TF32 or bf16 would show
 
 
@@ -66,7 +68,7 @@ def _factors(
     student_scale, teacher_scale = q_s.shape[-1] ** -0.5, q_t.shape[-1] ** -0.5
 
     def prepare(x: Array, where: Array) -> Array:
-        return _heads_first(jnp.where(where[..., None, None], x.astype(jnp.result_type(x, jnp.float32)), 0))
+        return _heads_first(jnp.where(where[..., None, None], accurate(x), 0))
 
     q_s, q_t, k_s, k_t = prepare(q_s, rows), prepare(q_t, rows), prepare(k_s, columns), prepare(k_t, columns)
     if q_s.shape == q_t.shape:

@@ -13,6 +13,7 @@ from jax import Array
 
 from tinybert_jax.distill.gram import squared_score_differences
 from tinybert_jax.model.dropout import dropout_rows
+from tinybert_jax.model.products import accurate
 
 Padding = Literal["masked", "counted"]
 
@@ -35,10 +36,6 @@ def _check_same_heads(student: Array, teacher: Array) -> None:
         )
 
 
-def _accurate(x: Array) -> Array:
-    return x.astype(jnp.result_type(x, jnp.float32))
-
-
 def _mean(total: Array, count: Array) -> Array:
     return total / jnp.maximum(count, 1)
 
@@ -52,7 +49,7 @@ def hidden_mse(student: Array, teacher: Array, positions: Array) -> Array:
         positions: (B, T), True where the mean runs.
     """
     _check_same_shape("hidden states", student, teacher)
-    squares = jnp.where(positions[..., None], (_accurate(student) - _accurate(teacher)) ** 2, 0)
+    squares = jnp.where(positions[..., None], (accurate(student) - accurate(teacher)) ** 2, 0)
     return _mean(squares.sum(), positions.sum() * teacher.shape[-1])
 
 
@@ -80,7 +77,7 @@ def attention_mse(student: Array, teacher: Array, mask: Array, positions: Array 
     _check_same_shape("attention matrices", student, teacher)
     positions = mask if positions is None else positions
     pairs = (positions[:, :, None] & mask[:, None, :])[:, None]
-    squares = jnp.where(pairs, (_accurate(student) - _accurate(teacher)) ** 2, 0)
+    squares = jnp.where(pairs, (accurate(student) - accurate(teacher)) ** 2, 0)
     return _mean(squares.sum(), _pair_count(positions, student.shape[1]))
 
 
@@ -167,7 +164,7 @@ def probability_mse_blockwise(
 
 
 def _log_softmax_over_tokens(logits: Array, positions: Array) -> Array:
-    logits = _accurate(logits)
+    logits = accurate(logits)
     return jax.nn.log_softmax(jnp.where(positions[..., None], logits, jnp.finfo(logits.dtype).min), axis=1)
 
 

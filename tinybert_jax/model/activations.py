@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from tinybert_jax.model.products import accurate
+
 
 @jax.custom_vjp
 def gelu(x: Array) -> Array:
@@ -12,12 +14,8 @@ def gelu(x: Array) -> Array:
 
     Only `x` is kept for the gradient, Φ(x) + x·φ(x), which is computed from it anew.
     """
-    accurate = _accurate(x)
-    return (accurate * _distribution(accurate)).astype(x.dtype)
-
-
-def _accurate(x: Array) -> Array:
-    return x.astype(jnp.result_type(x, jnp.float32))
+    exact = accurate(x)
+    return (exact * _distribution(exact)).astype(x.dtype)
 
 
 def _distribution(x: Array) -> Array:
@@ -31,9 +29,9 @@ def _forward(x: Array) -> tuple[Array, Array]:
 def _backward(x: Array, gradient: Array) -> tuple[Array]:
     # Behind the barrier, or the compiler would keep the forward's Φ, in float32, until now.
     x, gradient = jax.lax.optimization_barrier((x, gradient))
-    accurate = _accurate(x)
-    density = jnp.exp(-0.5 * accurate**2) * (0.5 / jnp.pi) ** 0.5
-    return ((gradient * (_distribution(accurate) + accurate * density)).astype(x.dtype),)
+    exact = accurate(x)
+    density = jnp.exp(-0.5 * exact**2) * (0.5 / jnp.pi) ** 0.5
+    return ((gradient * (_distribution(exact) + exact * density)).astype(x.dtype),)
 
 
 gelu.defvjp(_forward, _backward)

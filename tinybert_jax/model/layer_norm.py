@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from tinybert_jax.model.products import accurate
+
 
 class LayerNorm(nn.Module):
     """`normalise` with parameters `scale` and `bias` (D,), which start as ones and zeros."""
@@ -38,7 +40,7 @@ def normalise(x: Array, scale: Array, bias: Array, epsilon: float) -> Array:
 
 def _standardise(x: Array, epsilon: float) -> tuple[Array, Array]:
     """`x` at mean 0 and variance 1, and the factor that took it there, (…, 1)."""
-    x = x.astype(jnp.result_type(x, jnp.float32))
+    x = accurate(x)
     x = x - x.mean(-1, keepdims=True)
     factor = jax.lax.rsqrt((x**2).mean(-1, keepdims=True) + epsilon)
     return x * factor, factor

@@ -26,6 +26,11 @@ def _sums(x: Array) -> jnp.dtype:
     return jnp.result_type(x, jnp.float32)
 
 
+def accurate(x: Array) -> Array:
+    """`x` in the type that its products are summed in: float32, or float64 where that was given."""
+    return x.astype(_sums(x))
+
+
 def _forward(x: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
     return matmul(x, y), (x, y)
 
