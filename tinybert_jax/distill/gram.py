@@ -2,11 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from tinybert_jax.model.products import accurate
-
-_EXACT = jax.lax.Precision.HIGHEST  # products of Gram matrices are summed, and cancel: TF32 or bf16 would show
+from tinybert_jax.model.products import accurate, exact_einsum
 
 
 @jax.custom_vjp
@@ -20,9 +19,10 @@ def squared_score_differences(
 ) -> Array:
     """Σ (S_s − S_t)² over windows, heads, `rows` and `columns`, where S = Q·Kᵀ/√H.
 
-    The difference of the two score matrices is a sum of two products of thin matrices, S_s − S_t = A₁B₁ᵀ + A₂B₂ᵀ, so
-    that Σ (S_s − S_t)² = Σᵢⱼ ⟨AᵢᵀAⱼ, BᵢᵀBⱼ⟩: O(T·H²) work and O(H²) memory a head, and exact. Its gradient by Q_s is
-    2·Σᵢ Aᵢ(BᵢᵀK_s)/√H, and likewise by the others: less work than differentiating ⟨,⟩.
+    The difference of the two score matrices is one product of thin matrices, S_s − S_t = A·C·Bᵀ, where A and B hold
+    both models' queries and keys side by side and C is diagonal, so that Σ (S_s − S_t)² = ⟨C·AᵀA·C, BᵀB⟩: O(T·H²) work
+    and O(H²) memory a head, and exact. Its gradient by Q_s is 2·A·C·(BᵀK_s)/√H, and likewise by the others: less work
+    than differentiating ⟨,⟩.
 
     Args:
         student_queries: (B, T, N, H_s).
@@ -32,9 +32,9 @@ def squared_score_differences(
         rows: (B, T) bool.
         columns: (B, S) bool.
     """
-    (a_1, a_2), (b_1, b_2) = _factors(student_queries, student_keys, teacher_queries, teacher_keys, rows, columns)
-    own, mixed = _inner(a_1, a_1, b_1, b_1) + _inner(a_2, a_2, b_2, b_2), _inner(a_1, a_2, b_1, b_2)
-    return own + 2 * mixed
+    a, b, scale = _factors(student_queries, student_keys, teacher_queries, teacher_keys, rows, columns)
+    of_a, of_b = (exact_einsum("bnth,bntg->bnhg", x, x) for x in (a, b))
+    return (scale[:, None] * scale * of_a * of_b).sum()
 
 
 def _forward(*arrays: Array) -> tuple[Array, tuple[Array, ...]]:
@@ -42,17 +42,14 @@ def _forward(*arrays: Array) -> tuple[Array, tuple[Array, ...]]:
 
 
 def _backward(arrays: tuple[Array, ...], gradient: Array) -> tuple[Array | None, ...]:
-    # Behind the barrier, or the compiler would keep the forward's factors, in float32, until now.
+    # Behind the barrier, or the compiler would keep the forward's factors until now.
     (q_s, k_s, q_t, k_t, rows, columns), gradient = jax.lax.optimization_barrier((arrays, gradient))
-    a, b = _factors(q_s, k_s, q_t, k_t, rows, columns)
+    a, b, scale = _factors(q_s, k_s, q_t, k_t, rows, columns)
 
-    def pull(factors: tuple[Array, Array], others: tuple[Array, Array], partner: Array, sign: int) -> Array:
-        scale, partner_first = 2 * sign * gradient * partner.shape[-1] ** -0.5, _heads_first(partner)
-        thin = (scale * _gram(other, partner_first.astype(other.dtype)) for other in others)
-        first, second = (
-            jnp.einsum("bnth,bnhg->bntg", *pair, precision=_EXACT) for pair in zip(factors, thin, strict=True)
-        )
-        return _heads_first((first + second).astype(partner.dtype))
+    def pull(factor: Array, other: Array, partner: Array, sign: int) -> Array:
+        gram = exact_einsum("bnth,bntg->bnhg", other, jnp.swapaxes(partner, 1, 2).astype(other.dtype))
+        weights = 2 * sign * gradient * partner.shape[-1] ** -0.5 * scale[:, None] * gram
+        return jnp.swapaxes(exact_einsum("bnth,bnhg->bntg", factor, weights), 1, 2).astype(partner.dtype)
 
     of_student, of_teacher = (pull(a, b, k_s, 1), pull(b, a, q_s, 1)), (pull(a, b, k_t, -1), pull(b, a, q_t, -1))
     return *of_student, *of_teacher, None, None
@@ -61,29 +58,20 @@ def _backward(arrays: tuple[Array, ...], gradient: Array) -> tuple[Array | None,
 squared_score_differences.defvjp(_forward, _backward)
 
 
-def _factors(
-    q_s: Array, k_s: Array, q_t: Array, k_t: Array, rows: Array, columns: Array
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """A₁, A₂ (B, N, T, H) and B₁, B₂ (B, N, S, H), zero where not `rows` and not `columns`."""
-    student_scale, teacher_scale = q_s.shape[-1] ** -0.5, q_t.shape[-1] ** -0.5
+def _factors(q_s: Array, k_s: Array, q_t: Array, k_t: Array, rows: Array, columns: Array) -> tuple[Array, Array, Array]:
+    """A (B, N, T, H_s + H_t), zero where not `rows`; B (B, N, S, H_s + H_t), where not `columns`; C's diagonal."""
 
     def prepare(x: Array, where: Array) -> Array:
-        return _heads_first(jnp.where(where[..., None, None], accurate(x), 0))
+        return jnp.swapaxes(jnp.where(where[..., None, None], x, 0), 1, 2)
 
     q_s, q_t, k_s, k_t = prepare(q_s, rows), prepare(q_t, rows), prepare(k_s, columns), prepare(k_t, columns)
-    if q_s.shape == q_t.shape:
-        # (Q_s − Q_t)·K_sᵀ + Q_t·(K_s − K_t)ᵀ: nothing large cancels when the student is near its teacher
-        return ((q_s - q_t) * student_scale, q_t * teacher_scale), (k_s, k_s - k_t)
-    return (q_s * student_scale, -q_t * teacher_scale), (k_s, k_t)
-
-
-def _heads_first(x: Array) -> Array:
-    return jnp.swapaxes(x, 1, 2)
-
-
-def _gram(x: Array, y: Array) -> Array:
-    return jnp.einsum("bnth,bntg->bnhg", x, y, precision=_EXACT)
-
-
-def _inner(a: Array, a_other: Array, b: Array, b_other: Array) -> Array:
-    return (_gram(a, a_other) * _gram(b, b_other)).sum()
+    widths = np.array([q_s.shape[-1], q_t.shape[-1]])
+    scales = widths**-0.5
+    if q_s.shape == q_t.shape and q_s.dtype != jnp.bfloat16:
+        # (Q_s − Q_t)·K_sᵀ + Q_t·(K_s − K_t)ᵀ: nothing large cancels when the student is near its teacher. In bfloat16
+        # the inputs are exact factors as they are, while their differences would have to be rounded.
+        a, b = (q_s - q_t, q_t), (k_s, k_s - k_t)
+    else:
+        a, b, scales = (q_s, q_t), (k_s, k_t), scales * [1, -1]
+    a, b = jnp.concatenate(a, -1), jnp.concatenate(b, -1)
+    return a, b, jnp.asarray(np.repeat(scales, widths), accurate(a).dtype)

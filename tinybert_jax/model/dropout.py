@@ -29,10 +29,10 @@ def _flat_index(shape: tuple[int, ...], whole: tuple[int, ...]) -> Array:
     return index
 
 
-def _drop(x: Array, rate: float, key: Array, index: Array) -> Array:
+def _kept(rate: float, key: Array, index: Array) -> Array:
     seed = jax.random.bits(key, (2,), jnp.uint32)
     bits = _finalise(_finalise(index ^ seed[0]) + seed[1])
-    return jnp.where(bits >= jnp.uint32(rate * 2**32), x / (1 - rate), 0).astype(x.dtype)
+    return bits >= jnp.uint32(rate * 2**32)
 
 
 def dropout(x: Array, rate: float, key: Array) -> Array:
@@ -43,7 +43,22 @@ def dropout(x: Array, rate: float, key: Array) -> Array:
         rate: in [0, 1).
         key: a JAX random key; only 64 bits are drawn from it.
     """
-    return _drop(x, rate, key, _flat_index(x.shape, x.shape))
+    kept = _kept(rate, key, _flat_index(x.shape, x.shape))
+    return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
+
+
+def kept_rows(shape: tuple[int, ...], rate: float, key: Array, *, first: Array | int, rows: int) -> Array:
+    """What `dropout` leaves of rows [first, first + R) of a (…, rows, S) array: bool.
+
+    Args:
+        shape: (…, R, S).
+        rate: in [0, 1).
+        key: the whole array's key.
+        first: the first row's number; may be traced.
+        rows: the whole array's.
+    """
+    index = _flat_index(shape, (*shape[:-2], rows, shape[-1]))
+    return _kept(rate, key, index + jnp.asarray(first, jnp.uint32) * jnp.uint32(shape[-1]))
 
 
 def dropout_rows(x: Array, rate: float, key: Array, *, first: Array | int, rows: int) -> Array:
@@ -56,5 +71,5 @@ def dropout_rows(x: Array, rate: float, key: Array, *, first: Array | int, rows:
         first: the first row's number; may be traced.
         rows: the whole array's.
     """
-    index = _flat_index(x.shape, (*x.shape[:-2], rows, x.shape[-1]))
-    return _drop(x, rate, key, index + jnp.asarray(first, jnp.uint32) * jnp.uint32(x.shape[-1]))
+    kept = kept_rows(x.shape, rate, key, first=first, rows=rows)
+    return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)

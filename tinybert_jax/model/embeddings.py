@@ -43,7 +43,8 @@ class Embeddings(Module):
         """Rows of a table; the row `never_trained`, torch's `padding_idx`, is read and gets no gradient."""
         c = self.config
         init = nn.initializers.normal(c.initializer_range)
-        vectors = nn.Embed(rows, c.hidden_size, dtype=c.dtype, embedding_init=init, name=name)(indices)
+        # Rows are converted, not the table: its gradient adds up as many rows as a batch has tokens, in its own type.
+        vectors = nn.Embed(rows, c.hidden_size, embedding_init=init, name=name)(indices).astype(c.dtype)
         if never_trained is None:
             return vectors
         return jnp.where((indices == never_trained)[..., None], jax.lax.stop_gradient(vectors), vectors)

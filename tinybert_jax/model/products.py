@@ -1,5 +1,7 @@
 """Matrix products for networks that compute in bfloat16: sums in float32, forward and backward."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -69,3 +71,22 @@ def heads_first(x: Array) -> Array:
         return jnp.swapaxes(x, 1, 2)
     pairs = x.reshape(batch, length // 2, 2, heads, width)
     return jax.lax.optimization_barrier(jnp.moveaxis(pairs, 3, 1).reshape(batch, heads, length, width))
+
+
+def exact_einsum(subscripts: str, x: Array, y: Array) -> Array:
+    """`einsum` of two arrays with products that are not rounded, summed in float32; float64 where that was given.
+
+    For sums whose terms cancel, where TF32 or rounding to bfloat16 would show.
+
+    Args:
+        subscripts: as `jnp.einsum`'s.
+        x: any shape and type.
+        y: likewise, of the same type; or float32 where `x` is bfloat16, then exact to 16 bits of `y`.
+    """
+    if jax.default_backend() == "cpu" or x.dtype != jnp.bfloat16:
+        return jnp.einsum(subscripts, accurate(x), accurate(y), precision=jax.lax.Precision.HIGHEST)
+    if y.dtype == x.dtype:
+        return jnp.einsum(subscripts, x, y, preferred_element_type=jnp.float32)
+    high = jax.lax.reduce_precision(y, exponent_bits=8, mantissa_bits=7)  # compilers may skip a cast there and back
+    multiply = partial(jnp.einsum, subscripts, x, preferred_element_type=jnp.float32)
+    return multiply(high.astype(x.dtype)) + multiply((y - high).astype(x.dtype))
