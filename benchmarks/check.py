@@ -67,7 +67,7 @@ def compare(shape: Shape, workload: Workload) -> list[Compared]:
     for job in (Job(1), Job(2), Job(2, cached=True)):
         peers = {
             "A": ("haystack", Haystack(shape, job, "cpu", dropout=0.0)),
-            "C": ("recommended", Tuned(shape, job, "cpu", dtype=torch.float32, dropout=0.0)),
+            "C": ("recommended", Tuned(shape, job, "cpu", half=False, dropout=0.0)),
         }
         for name, (preset, peer) in peers.items():
             ours = Ours(shape, job, preset, "float32", dropout=0.0, params=params)

@@ -81,7 +81,7 @@ class System(NamedTuple):
 SYSTEMS = {
     "A": System("A: PyTorch as haystack ran it, float32", "torch", False),
     "B": System("B: A under autocast", "torch", False),
-    "C": System("C: best-effort PyTorch, bfloat16", "torch", True),
+    "C": System("C: best-effort PyTorch", "torch", True),
     "ours-haystack-float32": System("ours, haystack's meaning, float32", "jax", False),
     "ours-haystack-bfloat16": System("ours, haystack's meaning, bfloat16", "jax", False),
     "ours-recommended-float32": System("ours, recommended, float32", "jax", True),

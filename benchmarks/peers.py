@@ -197,7 +197,7 @@ class Haystack(Peer):
 
 
 class Tuned(Peer):
-    """C: bfloat16 over float32 masters, fused attention, Gram loss, fused AdamW, no sync, compiled on a GPU."""
+    """C: float32 masters, fused attention, Gram loss, fused AdamW, no sync; bfloat16 and compiled where it pays."""
 
     attention: Attention = "sdpa"
 
@@ -208,9 +208,10 @@ class Tuned(Peer):
         device: Device,
         *,
         compile: bool = False,
-        dtype: torch.dtype = torch.bfloat16,
+        half: bool = True,
         dropout: float = DROPOUT,
     ):
+        dtype = torch.bfloat16 if half else torch.float32
         super().__init__(shape, job, device, dtype, dropout)
         self.teacher.bert.to(dtype)  # nothing updates the teacher: it needs no float32 masters
         compiling = "on" if compile else "off" if device == "gpu" else "off, as on a CPU it takes minutes"
@@ -254,16 +255,16 @@ class Tuned(Peer):
         self.last = loss.detach()
 
 
-def matmul_peak(size: int, device: Device, repeats: int = 5) -> dict[str, float]:
-    """FLOP/s of a large square product, the best of a few, by type."""
+def matmul_peak(size: int, device: Device, repeats: int = 5, patience: float = 10.0) -> dict[str, float]:
+    """FLOP/s of a large square product, by type: the best of a few, or of one where that takes `patience` seconds."""
     place = torch.device("cuda" if device == "gpu" else "cpu")
     peaks = {}
     for dtype in (torch.float32, torch.bfloat16) + ((torch.float16,) if device == "gpu" else ()):
         x = torch.randn(size, size, device=place).to(dtype)
         seconds = []
-        for _ in range(1 + repeats):
+        while len(seconds) <= repeats and sum(seconds) < patience:
             begin = time.perf_counter()
             (x @ x)[0, 0].item()
             seconds.append(time.perf_counter() - begin)
-        peaks[str(dtype).removeprefix("torch.")] = 2 * size**3 / min(seconds[1:])
+        peaks[str(dtype).removeprefix("torch.")] = 2 * size**3 / min(seconds[1:] or seconds)
     return peaks

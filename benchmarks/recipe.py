@@ -31,7 +31,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 from common import DISTINCT_BATCHES, DROPOUT, Job, Shape, random_windows, step_flops
-from ours import Ours, matmul_peak, networks, objective_of
+from ours import Ours, matmul_peak, networks, objective_of, random_params
 from projection import Part, bucket_table, count_windows, padded_seconds, part_table, steps_at
 from worker import allocator
 
@@ -42,7 +42,7 @@ from tinybert_jax.distill import data_mesh, shard_batch
 from tinybert_jax.distill.step import replicate
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.files import write_json
-from tinybert_jax.model import forward, init_params
+from tinybert_jax.model import forward
 from tinybert_jax.run.allocator import keep_freed_memory
 
 SQUAD_WINDOWS = 131_000  # about as many as SQuAD 2.0's training set has, at the default length and overlap
@@ -63,7 +63,7 @@ class Teacher:
     def __init__(self, shape: Shape, dtype: str):
         network, _ = networks(shape, dtype, DROPOUT)
         self.mesh = data_mesh()
-        self.params = replicate(init_params(network, jax.random.key(0)), self.mesh)
+        self.params = replicate(random_params(network, 0, dtype), self.mesh)
         self.logits = jax.jit(lambda params, batch: forward(network, params, batch).logits)
 
     def step(self, batch: Batch) -> None:

@@ -13,6 +13,9 @@ The contestants, at the seed recipe's shapes unless flags say otherwise, dropout
     ours `make_train_step` with the haystack preset, padded to the full length, and with the recommended one in length
          buckets; each in float32 (on a GPU at jax's default precision, TF32) and in bfloat16
 
+On a processor whose bfloat16 products are the slower ones, C computes in float32, and B, which would take minutes a
+step, is left out.
+
 Stage 2 is measured with the teacher in the step, and without, its logits coming with the batch. haystack cached them;
 train.py caches them for the recommended preset, and not for haystack's, where logits at padding count.
 
@@ -84,6 +87,12 @@ class Probes:
             self.found[framework]["peaks"] = {dtype: max(rate, now[dtype]) for dtype, rate in best.items()}
 
     @property
+    def half_pays(self) -> bool:
+        """Whether PyTorch's bfloat16 products are at least as fast as its float32 ones; true without PyTorch."""
+        peaks = self.found.get("torch", {"peaks": {"bfloat16": 1, "float32": 0}})["peaks"]
+        return peaks["bfloat16"] >= peaks["float32"]
+
+    @property
     def peak(self) -> float:
         """The best rate of all, FLOP/s."""
         return max(rate for one in self.found.values() for rate in one["peaks"].values())
@@ -92,7 +101,7 @@ class Probes:
 def start(system: str, job: Job, workload: Path, args: argparse.Namespace) -> Worker:
     """Starts a system's worker."""
     spec = {"system": system, "job": dataclasses.asdict(job), "workload": str(workload), "device": args.device}
-    spec |= {"shape": dataclasses.asdict(args.shape), "compile": args.compile}
+    spec |= {"shape": dataclasses.asdict(args.shape), "compile": args.compile, "half": args.half}
     return Worker(spec, args.device)
 
 
@@ -179,6 +188,10 @@ def run_jobs(probes: Probes, args: argparse.Namespace) -> list[dict[str, Any]]:
     made = {bucketed: make_workload(windows, args.shape, bucketed) for bucketed in (False, True)}
     print(tables.preamble(args, probes.found, made[True]), flush=True)
     systems = [system for system in args.systems if SYSTEMS[system].framework in probes.found]
+    args.half = probes.half_pays
+    if "B" in systems and not args.half:
+        systems.remove("B")
+        print("B is left out: PyTorch multiplies bfloat16 more slowly than float32 here\n")
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for bucketed, workload in made.items():

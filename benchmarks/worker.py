@@ -113,7 +113,7 @@ def require_device(framework: str, device: Device) -> str:
     return f"jax {jax.__version__}, {found.device_kind if device == 'gpu' else f'{os.cpu_count()} processors'}"
 
 
-def make_runner(system: str, shape: Shape, job: Job, device: Device, compile: bool) -> Runner:
+def make_runner(system: str, shape: Shape, job: Job, device: Device, compile: bool, half: bool) -> Runner:
     """Sets a system up."""
     if SYSTEMS[system].framework == "jax":
         from ours import Ours
@@ -123,7 +123,7 @@ def make_runner(system: str, shape: Shape, job: Job, device: Device, compile: bo
     from peers import Haystack, Tuned
 
     if system == "C":
-        return Tuned(shape, job, device, compile=compile)
+        return Tuned(shape, job, device, compile=compile, half=half)
     return Haystack(shape, job, device, autocast=system == "B")
 
 
@@ -162,7 +162,7 @@ def serve(spec: dict[str, Any], answer: Answer) -> None:
     require_device(SYSTEMS[system].framework, device)
     workload: Workload = pickle.loads(Path(spec["workload"]).read_bytes())
     begin_bytes = peak_bytes()
-    runner = make_runner(system, Shape(**spec["shape"]), job, device, spec["compile"])
+    runner = make_runner(system, Shape(**spec["shape"]), job, device, spec["compile"], spec["half"])
     batches = {length: cycle(map(runner.prepare, some)) for length, some in workload.batches.items()}
 
     def timed(length: int, steps: int) -> dict[str, Any]:
