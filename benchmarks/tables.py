@@ -61,7 +61,7 @@ def job_tables(job: Job, rows: list[Row], probes: dict[str, Any]) -> str:
     waited = ", ".join(f"{row['system']} {row['waited']:.2g}" for row in rows)
     lines = [
         f"\n### {job.title}\n",
-        *_table(columns, map(_cells, rows)),
+        *markdown(columns, map(_cells, rows)),
         *_ratios({row["system"]: row["windows_per_second"] for row in rows}),
         f"\n- Matrix products' peak, TFLOP/s, best of the rounds: {', '.join(peaks)}.",
         f"- Seconds a second that a system's threads waited for a processor (others' work, mostly): {waited}.",
@@ -70,7 +70,7 @@ def job_tables(job: Job, rows: list[Row], probes: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]
 
 
@@ -81,7 +81,7 @@ def _ratios(rates: dict[str, float]) -> list[str]:
         for system, rate in rates.items()
         if system not in peers
     ]
-    return ["", *_table(["windows/s of", *(f"over {peer}" for peer in peers)], rows)] if peers and rows else []
+    return ["", *markdown(["windows/s of", *(f"over {peer}" for peer in peers)], rows)] if peers and rows else []
 
 
 def _cells(row: Row) -> list[str]:
