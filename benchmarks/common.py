@@ -1,5 +1,6 @@
 """What both sides of the step benchmark share: sizes, what a worker is told, the windows, and the count of FLOPs."""
 
+import argparse
 import dataclasses
 from collections import Counter
 from dataclasses import dataclass
@@ -39,6 +40,17 @@ class Shape:
         for parts, whole in (("heads", "hidden"), ("layers_student", "layers_teacher")):
             if getattr(self, whole) % getattr(self, parts):
                 raise UserError(f"{parts} must divide {whole}, got {getattr(self, parts)} and {getattr(self, whole)}")
+
+    @staticmethod
+    def add_flags(parser: argparse.ArgumentParser) -> None:
+        """A flag for each size."""
+        for field in dataclasses.fields(Shape):
+            parser.add_argument(f"--{field.name.replace('_', '-')}", type=int, default=field.default)
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "Shape":
+        """As the flags say."""
+        return cls(**{field.name: getattr(args, field.name) for field in dataclasses.fields(cls)})
 
     def mapped_layer(self, m: int) -> int:
         """The teacher's layer for layer m of the student, both from 1; 0 is the embeddings' output."""

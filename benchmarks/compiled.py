@@ -127,8 +127,7 @@ def table(kernels: list[Kernel], name: str, group: Callable[[Kernel], str]) -> s
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for field in dataclasses.fields(Shape):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=int, default=field.default)
+    Shape.add_flags(parser)
     parser.add_argument("--stage", type=int, choices=(1, 2), default=1)
     parser.add_argument("--cached", action="store_true", help="the teacher's logits come with the batch")
     parser.add_argument("--preset", choices=("recommended", "haystack"), default="recommended")
@@ -140,7 +139,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Compiles and prints."""
     args = parse()
-    shape = Shape(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Shape)})
+    shape = Shape.of(args)
     job = Job(args.stage, args.cached)
     compiled = compile_step(shape, job, args.preset, args.dtype)
     memory, kernels = compiled.memory_analysis(), find_kernels(compiled.as_text())

@@ -9,7 +9,6 @@ faster one here. Without --data, windows are random tokens as long as SQuAD's.
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import subprocess
@@ -21,10 +20,11 @@ from typing import Any, NamedTuple
 from common import Job, Shape, step_flops
 
 from tinybert_jax.errors import UserError, run_script
+from tinybert_jax.run.recipes import RECIPES
 
 HERE = Path(__file__).parent
 OURS = ("ours-recommended-bfloat16", "ours-recommended-float32")
-BUCKETS = (96, 128, 160, 192, 224, 256, 320, 384)
+BUCKETS = RECIPES["tinybert-6l-768d-squad2-paper"]().buckets
 
 
 class Figure(NamedTuple):
@@ -115,8 +115,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="folder of the reports and their JSON")
     parser.add_argument("--data", help="SQuAD JSON; random tokens otherwise")
     parser.add_argument("--tokenizer", help="folder of the tokenizer, needed with --data")
-    for field in dataclasses.fields(Shape):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=int, default=field.default)
+    Shape.add_flags(parser)
     parser.add_argument("--rounds", type=int, default=5, help="times that everything is measured")
     parser.add_argument("--steps", type=int, default=3, help="steps of each length in a round")
     parser.add_argument("--matmul", type=int, help="size of the product that measures the peak; 2048, on a GPU 8192")
@@ -133,22 +132,19 @@ def flags_of(args: argparse.Namespace, *names: str) -> list[str]:
 def main() -> None:
     """Measures and prints."""
     args = parse()
-    names = [field.name for field in dataclasses.fields(Shape)]
-    shape = Shape(**{name: getattr(args, name) for name in names})
+    shape = Shape.of(args)
     args.output.mkdir(parents=True, exist_ok=True)
-    common = flags_of(args, "data", "tokenizer", "rounds", "steps", "matmul", *names)
+    common = flags_of(args, "data", "tokenizer", "rounds", "steps", "matmul", *vars(shape).keys() - {"length"})
     systems = ",".join(("A", "B", "C", *OURS))
     step = run(
-        "step.py", args.output, args.device, "--device", args.device, "--stage", "1", "--systems", systems, *common
+        *("step.py", args.output, args.device, "--device", args.device, "--stage", "1", "--systems", systems),
+        *("--length", str(shape.length), *common),
     )
     figures = step_figures(step, shape, args.device)
     rows = {row["system"]: row for row in step["results"][0]["systems"]}
     dtype = choose_ours(rows).rsplit("-", 1)[1]
     lengths = [str(length) for length in BUCKETS if length < shape.length] + [str(shape.length)]
-    sizes = flags_of(
-        args, "data", "tokenizer", "rounds", "steps", "matmul", *(name for name in names if name != "length")
-    )
-    recipe = run("recipe.py", args.output, args.device, "--dtype", dtype, "--buckets", *lengths, *sizes)
+    recipe = run("recipe.py", args.output, args.device, "--dtype", dtype, "--buckets", *lengths, *common)
     hours = recipe["total_seconds"] / 3600
     figures += [Figure("the seed's recipe, projected", hours, 1, False, " h")] * (args.device == "gpu")
     network = ["--layers", str(shape.layers_teacher), "--hidden", str(shape.hidden), "--vocabulary", str(shape.vocab)]

@@ -155,8 +155,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--stage", choices=("1", "2", "both"), default="both")
     parser.add_argument("--systems", type=lambda text: text.split(","), default=list(SYSTEMS), metavar="A,B,…")
-    for field in dataclasses.fields(Shape):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=int, default=field.default)
+    Shape.add_flags(parser)
     parser.add_argument("--rounds", type=int, default=5, help="times that every system is measured")
     parser.add_argument("--steps", type=int, default=3, help="steps of each length in a round")
     parser.add_argument("--warmup", type=int, default=1, help="untimed steps of each length before those")
@@ -176,7 +175,7 @@ def parse() -> argparse.Namespace:
         raise UserError(f"systems must be among {', '.join(SYSTEMS)}, got {', '.join(unknown)}")
     if bool(args.data) != bool(args.tokenizer):
         raise UserError("--data and --tokenizer go together")
-    args.shape = Shape(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Shape)})
+    args.shape = Shape.of(args)
     args.compile = args.device == "gpu" if args.compile is None else args.compile
     args.matmul = args.matmul or (8192 if args.device == "gpu" else 2048)
     return args

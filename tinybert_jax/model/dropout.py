@@ -35,6 +35,10 @@ def _kept(rate: float, key: Array, index: Array) -> Array:
     return bits >= jnp.uint32(rate * 2**32)
 
 
+def _drop(x: Array, rate: float, kept: Array) -> Array:
+    return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
+
+
 def dropout(x: Array, rate: float, key: Array) -> Array:
     """Zeroes each element of `x` with probability `rate` and scales the rest by 1 / (1 − rate).
 
@@ -43,8 +47,7 @@ def dropout(x: Array, rate: float, key: Array) -> Array:
         rate: in [0, 1).
         key: a JAX random key; only 64 bits are drawn from it.
     """
-    kept = _kept(rate, key, _flat_index(x.shape, x.shape))
-    return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
+    return _drop(x, rate, _kept(rate, key, _flat_index(x.shape, x.shape)))
 
 
 def kept_rows(shape: tuple[int, ...], rate: float, key: Array, *, first: Array | int, rows: int) -> Array:
@@ -71,5 +74,4 @@ def dropout_rows(x: Array, rate: float, key: Array, *, first: Array | int, rows:
         first: the first row's number; may be traced.
         rows: the whole array's.
     """
-    kept = kept_rows(x.shape, rate, key, first=first, rows=rows)
-    return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
+    return _drop(x, rate, kept_rows(x.shape, rate, key, first=first, rows=rows))
