@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from tinybert_jax.augment.masked_words import MaskedWord, SpecialTokens, WordPredictor
 from tinybert_jax.errors import UserError, run_script
-from tinybert_jax.files import write_json
 from tinybert_jax.model import BertConfig, BertForMaskedLM, init_params, save_pretrained
-from tinybert_jax.run.allocator import keep_freed_memory
-from tinybert_jax.run.masked_words import MaskedWord, SpecialTokens, WordPredictor
+from tinybert_jax.run.runtime import keep_freed_memory
+from tinybert_jax.store.files import write_json
 
 CANDIDATES, MASK, SPECIAL = 15, 103, SpecialTokens(101, 102, 103)
 # Pieces of SQuAD 2.0's training paragraphs by quantile, and the share that are words the recommended preset replaces.

@@ -24,9 +24,9 @@ import numpy as np
 from tinybert_jax.data import Example, WindowConfig, build_windows, load_tokenizer, load_windows, read_squad
 from tinybert_jax.data.tokenizer import bare_backend
 from tinybert_jax.errors import UserError, run_script
-from tinybert_jax.run.allocator import keep_freed_memory
-from tinybert_jax.run.evaluation import predict_logits
-from tinybert_jax.run.prepare import load_qa_model
+from tinybert_jax.inference import predict_logits
+from tinybert_jax.model import load_qa_model
+from tinybert_jax.run.runtime import keep_freed_memory
 from tinybert_jax.scoring import find_answers, metric_intervals, question_scores, squad_metrics
 
 ALONE = "tokenizer alone"

@@ -14,14 +14,12 @@ from tinybert_jax.distill import (
     Objective,
     OptimizerConfig,
     create_state,
-    data_mesh,
     make_optimizer,
     make_train_step,
-    shard_batch,
 )
-from tinybert_jax.distill.step import replicate
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, freeze, init_params
 from tinybert_jax.run.runtime import run_one_at_a_time
+from tinybert_jax.sharding import data_mesh, replicate, shard_batch
 
 
 def objective_of(preset: str, job: Job, dropout: float) -> Objective:

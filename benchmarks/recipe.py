@@ -35,15 +35,14 @@ from ours import Ours, matmul_peak, networks, objective_of, random_params
 from projection import Part, bucket_table, count_windows, padded_seconds, part_table, steps_at
 from worker import allocator
 
+from tinybert_jax.augment.rules import AUGMENT_PRESETS
 from tinybert_jax.data import Batch, WindowConfig, Windows, load_tokenizer, load_windows, read_squad
-from tinybert_jax.data.augment import AUGMENT_PRESETS
 from tinybert_jax.data.batches import collate
-from tinybert_jax.distill import data_mesh, shard_batch
-from tinybert_jax.distill.step import replicate
 from tinybert_jax.errors import UserError, run_script
-from tinybert_jax.files import write_json
 from tinybert_jax.model import forward
-from tinybert_jax.run.allocator import keep_freed_memory
+from tinybert_jax.run.runtime import keep_freed_memory
+from tinybert_jax.sharding import data_mesh, replicate, shard_batch
+from tinybert_jax.store.files import write_json
 
 SQUAD_WINDOWS = 131_000  # about as many as SQuAD 2.0's training set has, at the default length and overlap
 Flops = Callable[[int], float]  # of a step, by the length of its rows
@@ -58,7 +57,7 @@ class Runner(Protocol):
 
 
 class Teacher:
-    """The forwards that fill the cache, as `run.evaluation` runs them: each batch's logits are fetched at once."""
+    """The forwards that fill the cache, as `inference.predict_blocks` runs them: each batch's logits are fetched at once."""
 
     def __init__(self, shape: Shape, dtype: str):
         network, _ = networks(shape, dtype, DROPOUT)

@@ -44,7 +44,7 @@ from common import SYSTEMS, Job, Shape, make_workload, random_windows, squad_win
 from worker import Worker, WorkerDied
 
 from tinybert_jax.errors import UserError, run_script
-from tinybert_jax.files import write_json
+from tinybert_jax.store.files import write_json
 
 
 def say(text: str) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from common import SYSTEMS, Device, Job, Runner, Shape, Workload
 
 from tinybert_jax.errors import UserError, run_script
-from tinybert_jax.run.allocator import keep_freed_memory
+from tinybert_jax.run.runtime import keep_freed_memory
 
 Answer = Callable[[dict[str, Any]], None]
 
@@ -87,7 +87,7 @@ def allocator() -> str:
     if preloaded := os.environ.get("LD_PRELOAD"):
         return f"{preloaded} (preloaded)"
     if platform.libc_ver()[0] == "glibc":
-        return "glibc's malloc, keeping what is freed (tinybert_jax.run.allocator)"
+        return "glibc's malloc, keeping what is freed (tinybert_jax.run.runtime)"
     return "the system's, as it is"
 
 

@@ -1,12 +1,14 @@
 """What several folders of tests share: BERTs small enough to compile in a second, and data for them."""
 
+import string
+
 import jax
 import numpy as np
 import pytest
 
-from tinybert_jax.data import Answer, Batch, Example
+from tinybert_jax.augment.candidates import load_masked_lm
+from tinybert_jax.data import Answer, Batch, Example, load_tokenizer
 from tinybert_jax.model import BertConfig, BertForMaskedLM, BertForQuestionAnswering, init_params, save_pretrained
-from tinybert_jax.run.candidates import load_masked_lm
 
 WORDS = [
     "river",
@@ -29,6 +31,18 @@ WORDS = [
     "great",
 ]
 PIECES = ["the", "of", "a", ".", ",", "7", "##s", "##ing", *"xyz", "##x", "##y", "##z"]
+
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+CHARACTERS = [*string.ascii_lowercase, *string.digits, *string.punctuation, "ᄒ", "ᅡ", "ᆫ", "中", "ß", "é"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    """A word is cut into its characters, so that token positions are easily counted."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    vocabulary = [*SPECIALS, *CHARACTERS, *("##" + piece for piece in CHARACTERS)]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    return load_tokenizer(folder)
 
 
 def _random_params(model, seed):

@@ -8,13 +8,13 @@ from pathlib import Path
 import jax
 import pytest
 
-import evaluate
-from tinybert_jax.data.synthetic import SyntheticConfig, make_squad, train_tokenizer
+from tinybert_jax import evaluate
 from tinybert_jax.data.windows import WindowConfig
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig, BertForMaskedLM, BertForQuestionAnswering, init_params, save_pretrained
+from tinybert_jax.synthetic.generate import SyntheticConfig, make_squad, train_tokenizer
 
-ROOT = Path(evaluate.__file__).parent
+ROOT = Path(__file__).parents[1]
 CONFIG = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
 

@@ -39,6 +39,7 @@ import numpy as np
 from typing import NamedTuple
 from tinybert_jax.distill import *
 from tinybert_jax.model import *
+from tinybert_jax.sharding import data_mesh
 
 class Batch(NamedTuple):
     input_ids: object; token_type_ids: object; attention_mask: object; start: object; end: object

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import train
+from tinybert_jax.run.command_line import parse
 
-ROOT = Path(train.__file__).parent
+ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
@@ -92,7 +92,7 @@ def test_conversion_there_and_back_is_exact(folder):
 def test_augmentations_that_need_the_hub_at_least_parse(command, monkeypatch):
     import functools
 
-    from tinybert_jax import augment
+    from tinybert_jax.augment import __main__ as augment
 
     given = {}
     record = functools.wraps(augment.augment)(lambda *positional, **named: given.update(named, positional=positional))
@@ -105,6 +105,6 @@ def test_augmentations_that_need_the_hub_at_least_parse(command, monkeypatch):
 
 @pytest.mark.parametrize("command", re.findall(r"^python train\.py (.+)$", README, re.MULTILINE))
 def test_commands_that_need_the_hub_at_least_parse(command):
-    recipe, output = train.parse(shlex.split(command))
+    recipe, output = parse(shlex.split(command))
     assert recipe.name == command.split()[0]
     assert output.parts[0] == "runs"

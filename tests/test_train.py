@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 import tinybert_jax
-import train
-from tinybert_jax.data.synthetic import train_tokenizer
-from tinybert_jax.run.evaluation import predict_logits
-from tinybert_jax.run.tracking import read_metrics
+from tinybert_jax import train
+from tinybert_jax.inference import predict_logits
+from tinybert_jax.synthetic.generate import train_tokenizer
+from tinybert_jax.tracking import read_metrics
 
-ROOT = Path(train.__file__).parent
+ROOT = Path(__file__).parents[1]
 
 
 def tiny_arguments(cache, *more):

@@ -6,11 +6,10 @@ from pathlib import Path
 import jax
 import pytest
 
-import evaluate
-import train
+from tinybert_jax import evaluate, train
 from tinybert_jax.data import WindowConfig, load_tokenizer
-from tinybert_jax.data.synthetic import SyntheticConfig, make_squad
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, init_params, load_pretrained, save_pretrained
+from tinybert_jax.synthetic.generate import SyntheticConfig, make_squad
 
 SIZES = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 130}
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from tinybert_jax.errors import UserError, run_script
-from tinybert_jax.files import atomic_path, write_json
-from tinybert_jax.hub import ORBAX, locate
+from tinybert_jax.hub import locate
+from tinybert_jax.model.checkpoint_files import write_orbax
 from tinybert_jax.model.pretrained import load_pretrained, save_pretrained
+from tinybert_jax.store.files import atomic_path, write_json
 
 
 def convert(source: str, destination: Path, to: Literal["transformers", "orbax"] = "transformers") -> None:
@@ -32,15 +33,12 @@ def convert(source: str, destination: Path, to: Literal["transformers", "orbax"]
     if to == "transformers":
         save_pretrained(destination, config, params, tokenizer)
         return
-    import orbax.checkpoint as ocp
-
     with atomic_path(destination) as folder:
         folder.mkdir()
         write_json(folder / "config.json", config.to_transformers())
         if tokenizer is not None:
             tokenizer.save_pretrained(str(folder))
-        with ocp.PyTreeCheckpointer() as checkpointer:
-            checkpointer.save((folder / ORBAX).absolute(), params)
+        write_orbax(folder, params)
 
 
 def _tokenizer(source: str):

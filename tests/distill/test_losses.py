@@ -10,7 +10,7 @@ from jax.test_util import check_grads
 
 from benchmarks.attention_memory import LOSSES, temp_bytes
 from tinybert_jax.distill import losses
-from tinybert_jax.model.dropout import dropout
+from tinybert_jax.model.ops.dropout import dropout
 
 MASK = np.arange(5) < np.array([5, 3])[:, None]  # (2, 5): 8 real tokens
 NOTHING = np.zeros_like(MASK)

@@ -19,13 +19,11 @@ from tinybert_jax.distill import (
     OptimizerConfig,
     Prediction,
     create_state,
-    data_mesh,
     make_optimizer,
     make_train_step,
-    shard_batch,
 )
-from tinybert_jax.distill.step import replicate
 from tinybert_jax.model import BertForQuestionAnswering, forward
+from tinybert_jax.sharding import data_mesh, replicate, shard_batch
 
 KEY = jax.random.key(7)
 STEPS = 30

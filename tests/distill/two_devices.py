@@ -11,14 +11,12 @@ from tinybert_jax.data import Batch
 from tinybert_jax.distill import (
     Intermediate,
     create_state,
-    data_mesh,
     make_train_step,
-    shard_batch,
 )
-from tinybert_jax.distill.step import replicate
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, init_params
-from tinybert_jax.model.dropout import dropout
+from tinybert_jax.model.ops.dropout import dropout
+from tinybert_jax.sharding import data_mesh, replicate, shard_batch
 
 SIZES = {"vocab_size": 20, "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 8}
 STUDENT = BertConfig(hidden_size=8, num_hidden_layers=1, **SIZES)

@@ -10,7 +10,6 @@ from safetensors.numpy import save_file
 
 from tinybert_jax.distill.losses import attention_scores
 from tinybert_jax.errors import UserError
-from tinybert_jax.files import write_json
 from tinybert_jax.model import (
     BertConfig,
     BertForMaskedLM,
@@ -20,6 +19,7 @@ from tinybert_jax.model import (
     masked_logits,
 )
 from tinybert_jax.model.pretrained import load_pretrained
+from tinybert_jax.store.files import write_json
 
 CLASSES = {"question-answering": BertForQuestionAnswering, "masked-lm": BertForMaskedLM}
 

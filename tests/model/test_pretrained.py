@@ -11,9 +11,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save_file
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.files import write_json
 from tinybert_jax.model import BertForMaskedLM, BertForQuestionAnswering, forward, init_params
 from tinybert_jax.model.pretrained import MissingHeadWarning, load_config, load_pretrained, save_pretrained
+from tinybert_jax.store.files import write_json
 
 HEADS = {"question-answering": BertForQuestionAnswering, "masked-lm": BertForMaskedLM}
 

@@ -11,9 +11,9 @@ from safetensors.numpy import load_file, save_file
 
 from tinybert_jax.distill.losses import attention_scores
 from tinybert_jax.errors import UserError
-from tinybert_jax.files import write_json
 from tinybert_jax.model import BertForMaskedLM, BertForQuestionAnswering, forward, init_params
 from tinybert_jax.model.pretrained import MissingHeadWarning, load_pretrained, save_pretrained
+from tinybert_jax.store.files import write_json
 
 PAD = 1
 

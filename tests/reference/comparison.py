@@ -21,9 +21,10 @@ from tests.reference import cases
 from tests.reference.cases import PAIRS, Arrays
 from tinybert_jax import distill
 from tinybert_jax.data import Batch
-from tinybert_jax.files import write_json
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, Outputs, forward
 from tinybert_jax.model.pretrained import load_pretrained
+from tinybert_jax.sharding import data_mesh, shard_batch
+from tinybert_jax.store.files import write_json
 
 Mode = cases.Intermediate | cases.Prediction
 
@@ -220,9 +221,9 @@ class Ours:
         """The student's parameters and projections after the first steps of a preset's stage."""
         theirs = cases.PRESETS[preset]
         (_, params), (_, teacher_params) = (self._model(theirs.pair, side) for side in (0, 1))
-        mesh, projection = distill.data_mesh(), self._projection(theirs.pair, getattr(theirs, stage))
+        mesh, projection = data_mesh(), self._projection(theirs.pair, getattr(theirs, stage))
         state = distill.create_state(params, projection, our_optimizer(preset), mesh)
-        batch = distill.shard_batch(self.batch, mesh)
+        batch = shard_batch(self.batch, mesh)
         for _ in range(steps):
             state, _ = _compiled_step(preset, stage)(state, teacher_params, batch, jax.random.key(0))
         return by_their_names(state.params)

@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from tinybert_jax.distill import OptimizerConfig, create_state, data_mesh, make_optimizer
+from tinybert_jax.distill import OptimizerConfig, create_state, make_optimizer
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.checkpoints import Checkpoints
+from tinybert_jax.sharding import data_mesh
 
 
 def state_of(value, width=3):

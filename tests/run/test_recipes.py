@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-import train
-from tinybert_jax.data.augment import AUGMENT_PRESETS, AugmentConfig
+from tinybert_jax import train
+from tinybert_jax.augment.rules import AUGMENT_PRESETS, AugmentConfig
 from tinybert_jax.distill import PRESETS, Finetune, Intermediate, Projection
 from tinybert_jax.distill.presets import HAYSTACK
 from tinybert_jax.errors import UserError

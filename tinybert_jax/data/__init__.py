@@ -1,7 +1,9 @@
 """Text in, integer arrays out: SQuAD examples, token windows, batches."""
 
 from tinybert_jax.data.batches import Batch, Epochs, collate, default_buckets, eval_batches
-from tinybert_jax.data.squad import Answer, Example, read_squad
+from tinybert_jax.data.dataset import Dataset, read_dataset
+from tinybert_jax.data.example import Answer, Example
+from tinybert_jax.data.squad import read_squad
 from tinybert_jax.data.tokenizer import load_tokenizer
 from tinybert_jax.data.window_cache import load_windows
 from tinybert_jax.data.windows import WindowConfig, Windows, build_windows
@@ -9,6 +11,7 @@ from tinybert_jax.data.windows import WindowConfig, Windows, build_windows
 __all__ = [
     "Answer",
     "Batch",
+    "Dataset",
     "Epochs",
     "Example",
     "WindowConfig",
@@ -19,5 +22,6 @@ __all__ = [
     "eval_batches",
     "load_tokenizer",
     "load_windows",
+    "read_dataset",
     "read_squad",
 ]

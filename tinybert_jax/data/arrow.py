@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinybert_jax.data.squad import Answer, Example
+from tinybert_jax.data.example import Answer, Example
 from tinybert_jax.errors import UserError
 
 _ROWS = 256  # paragraphs in a record batch: what is held in memory at once

@@ -6,36 +6,14 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from tinybert_jax.data.arrow import ArrowExamples
+from tinybert_jax.data.example import Answer, Example
 from tinybert_jax.errors import UserError
 
 _HUB_SOURCE = re.compile(r"(?P<name>[\w.-]+/[\w.-]+):(?P<split>[\w.-]+)")
-
-
-class Answer(NamedTuple):
-    """A gold answer: its text, and the character offset at which it stands in the context."""
-
-    text: str
-    start: int
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A question about a context; without answers it is unanswerable."""
-
-    id: str
-    question: str
-    context: str
-    answers: tuple[Answer, ...]
-    title: str = ""
-
-    @property
-    def is_impossible(self) -> bool:
-        """Whether the context does not answer the question."""
-        return not self.answers
 
 
 def read_squad(source: str | Path, *, check_offsets: bool = True) -> list[Example]:
@@ -126,8 +104,6 @@ def _file_example(qa: Any, context: str, title: str, where: str, check_offsets: 
 
 
 def _arrow_examples(path: Path, check_offsets: bool) -> Iterator[Example]:
-    from tinybert_jax.data.arrow import ArrowExamples  # which needs what is above
-
     for example in ArrowExamples(path):
         if check_offsets:
             _check_offsets(example, str(path))

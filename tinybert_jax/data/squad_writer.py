@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TextIO
 
 from tinybert_jax.data.arrow import write_arrow
-from tinybert_jax.data.squad import Example
+from tinybert_jax.data.example import Example
 from tinybert_jax.errors import UserError
-from tinybert_jax.files import atomic_path
+from tinybert_jax.store.files import atomic_path
 
 _SUFFIXES = (".json", ".json.gz", ".arrow")
 

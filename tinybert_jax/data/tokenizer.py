@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.files import read_json
 from tinybert_jax.hub import locate
+from tinybert_jax.store.files import read_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinybert_jax.data.arrow import ArrowExamples
-from tinybert_jax.data.squad import Example
+from tinybert_jax.data.example import Example
 from tinybert_jax.data.tokenizer import bare_backend
 from tinybert_jax.data.windows import WindowConfig, Windows, build_windows, window_blocks
 from tinybert_jax.errors import UserError
-from tinybert_jax.files import atomic_path
-from tinybert_jax.npy import NpyWriter
+from tinybert_jax.store.files import atomic_path
+from tinybert_jax.store.npy import NpyWriter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tinybert_jax.data.example import Example
 from tinybert_jax.data.prefetch import prefetch
-from tinybert_jax.data.squad import Example
 from tinybert_jax.data.tokenizer import bare_backend
 from tinybert_jax.errors import UserError
 

@@ -6,7 +6,7 @@ from tinybert_jax.distill.mapping import Projection, resolve_layer_map
 from tinybert_jax.distill.objectives import Finetune, Objective, Prediction
 from tinybert_jax.distill.optimizer import OptimizerConfig, UpdateRule, linear_warmup_decay, make_optimizer
 from tinybert_jax.distill.presets import PRESETS, Preset
-from tinybert_jax.distill.step import TrainState, create_state, data_mesh, make_train_step, shard_batch
+from tinybert_jax.distill.step import TrainState, create_state, make_train_step
 
 __all__ = [
     "PRESETS",
@@ -21,11 +21,9 @@ __all__ = [
     "TrainState",
     "UpdateRule",
     "create_state",
-    "data_mesh",
     "linear_warmup_decay",
     "losses",
     "make_optimizer",
     "make_train_step",
     "resolve_layer_map",
-    "shard_batch",
 ]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from tinybert_jax.model.products import accurate, exact_einsum
+from tinybert_jax.model.ops.products import accurate, exact_einsum
 
 
 @jax.custom_vjp

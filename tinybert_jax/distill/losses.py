@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from tinybert_jax.distill.gram import squared_score_differences
-from tinybert_jax.model.dropout import dropout_rows
-from tinybert_jax.model.products import accurate
+from tinybert_jax.model.ops.dropout import dropout_rows
+from tinybert_jax.model.ops.products import accurate
 
 Padding = Literal["masked", "counted"]
 

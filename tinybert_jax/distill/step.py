@@ -1,7 +1,7 @@
 """One training step: forward of teacher and student, loss, gradients, update; jitted, donated, sharded over `data`."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,10 +10,8 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tinybert_jax.distill.objectives import Metrics, Objective
-from tinybert_jax.errors import UserError
 from tinybert_jax.model.bert import BertForQuestionAnswering, Outputs, Params, forward
-
-Batch = TypeVar("Batch")
+from tinybert_jax.sharding import replicate
 
 
 class TrainState(NamedTuple):
@@ -31,28 +29,6 @@ class TrainState(NamedTuple):
 
 
 TrainStep = Callable[[TrainState, Params | None, Any, Array], tuple[TrainState, Metrics]]
-
-
-def data_mesh() -> Mesh:
-    """All devices along one axis, `data`: batches are split over it, parameters are on every device."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-
-
-def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Copies every array of `tree` to every device; what is there already is copied too, so it may be donated."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()), may_alias=False)
-
-
-def shard_batch(batch: Batch, mesh: Mesh) -> Batch:
-    """Splits a batch's rows over the devices.
-
-    Raises:
-        UserError: the batch size is not a multiple of the number of devices.
-    """
-    rows = jax.tree.leaves(batch)[0].shape[0]
-    if rows % mesh.size:
-        raise UserError(f"batch_size must be a multiple of the {mesh.size} devices, got {rows}")
-    return jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
 
 
 def create_state(params: Params, projection: Params, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:

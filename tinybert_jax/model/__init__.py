@@ -9,19 +9,21 @@ from tinybert_jax.model.bert import (
     masked_logits,
 )
 from tinybert_jax.model.config import BertConfig, bert_base, tinybert_4l_312, tinybert_6l_768
-from tinybert_jax.model.frozen import freeze
-from tinybert_jax.model.pretrained import load_pretrained, save_pretrained
+from tinybert_jax.model.ops.frozen import freeze
+from tinybert_jax.model.pretrained import Model, load_pretrained, load_qa_model, save_pretrained
 
 __all__ = [
     "BertConfig",
     "BertForMaskedLM",
     "BertForQuestionAnswering",
+    "Model",
     "Outputs",
     "bert_base",
     "forward",
     "freeze",
     "init_params",
     "load_pretrained",
+    "load_qa_model",
     "masked_logits",
     "save_pretrained",
     "tinybert_4l_312",

@@ -14,10 +14,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from tinybert_jax.model.activations import ACTIVATIONS
-from tinybert_jax.model.attention import choose_kernel, formed, in_blocks, in_cudnn
 from tinybert_jax.model.embeddings import Embeddings
 from tinybert_jax.model.module import Module
+from tinybert_jax.model.ops.activations import ACTIVATIONS
+from tinybert_jax.model.ops.attention import choose_kernel, formed, in_blocks, in_cudnn
 
 Params = Mapping[str, Any]
 AttentionOutput = Literal["none", "scores", "probabilities"]

@@ -10,8 +10,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.files import read_json
 from tinybert_jax.hub import MSGPACK, ORBAX, SAFETENSORS, SAFETENSORS_INDEX, WEIGHTS
+from tinybert_jax.store.files import read_json
 
 Tensors = Iterator[tuple[str, np.ndarray]]
 
@@ -93,3 +93,11 @@ def _named(params: Any) -> Tensors:
     """A Flax tree as dotted names; ours differ from transformers' in the last word alone."""
     for path, leaf in flatten_dict(params).items():
         yield ".".join(path), np.asarray(leaf)
+
+
+def write_orbax(folder: Path, params: Any) -> None:
+    """Writes a parameter tree as `folder`/params.orbax, which `read_tensors` reads."""
+    import orbax.checkpoint as ocp
+
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        checkpointer.save((folder / ORBAX).absolute(), params)

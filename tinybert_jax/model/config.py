@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.model.attention import AttentionKernel
+from tinybert_jax.model.ops.attention import AttentionKernel
 
 Activation = Literal["gelu", "gelu_new", "relu"]
 Dtype = Literal["float32", "bfloat16"]

@@ -4,9 +4,9 @@ import flax.linen as nn
 from jax import Array
 
 from tinybert_jax.model.config import BertConfig
-from tinybert_jax.model.dense import Dense
-from tinybert_jax.model.dropout import dropout
-from tinybert_jax.model.layer_norm import LayerNorm
+from tinybert_jax.model.ops.dense import Dense
+from tinybert_jax.model.ops.dropout import dropout
+from tinybert_jax.model.ops.layer_norm import LayerNorm
 
 
 class Module(nn.Module):

@@ -16,11 +16,11 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.files import atomic_path, read_json, write_json
 from tinybert_jax.hub import locate
 from tinybert_jax.model.bert import BertForMaskedLM, BertForQuestionAnswering, init_params
 from tinybert_jax.model.checkpoint_files import read_tensors
 from tinybert_jax.model.config import BertConfig
+from tinybert_jax.store.files import atomic_path, read_json, write_json
 
 Head = Literal["question-answering", "masked-lm"]
 
@@ -102,6 +102,31 @@ def load_trained(name_or_path: str | Path, head: Head, complaint: str) -> tuple[
             return load_pretrained(name_or_path, head=head)
         except MissingHeadWarning as warning:
             raise UserError(f"{name_or_path} {complaint}") from warning
+
+
+class Model(NamedTuple):
+    """A question-answering BERT."""
+
+    config: BertConfig
+    params: dict[str, Any]
+
+    @property
+    def network(self) -> BertForQuestionAnswering:
+        """The module that `params` belong to."""
+        return BertForQuestionAnswering(self.config)
+
+
+def load_qa_model(name_or_path: str) -> Model:
+    """Loads a model that must have a trained question-answering head.
+
+    Raises:
+        UserError: as `load_pretrained`, or there is no such head.
+    """
+    complaint = (
+        "is an encoder without a question-answering head: fine-tune it first "
+        "(python train.py finetune-teacher --student …)"
+    )
+    return Model(*load_trained(name_or_path, "question-answering", complaint))
 
 
 def load_config(folder: str | Path) -> BertConfig:

@@ -2,46 +2,23 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from tinybert_jax.data import Example, load_tokenizer, load_windows, read_squad
-from tinybert_jax.data.arrow import ArrowExamples
+from tinybert_jax.augment.candidates import Candidates, load_masked_lm
+from tinybert_jax.augment.pipeline import augmented_file
+from tinybert_jax.data import Dataset, load_tokenizer, read_dataset
 from tinybert_jax.data.squad_writer import paragraphs_of
-from tinybert_jax.data.synthetic import make_squad, train_tokenizer
-from tinybert_jax.data.window_cache import windows_key
 from tinybert_jax.errors import UserError
-from tinybert_jax.files import atomic_path, read_json, write_json
-from tinybert_jax.model import (
-    BertConfig,
-    BertForQuestionAnswering,
-    init_params,
-    load_pretrained,
-    save_pretrained,
-)
-from tinybert_jax.model.pretrained import load_trained
-from tinybert_jax.run.candidates import Candidates, load_masked_lm
-from tinybert_jax.run.evaluation import Dataset
+from tinybert_jax.model import Model, load_pretrained, load_qa_model
 from tinybert_jax.run.recipe import Recipe
+from tinybert_jax.store.files import as_json, read_json, write_json
+from tinybert_jax.synthetic.task import write_task
 
 _RECIPE_FILE, _SYNTHETIC_FOLDER = "recipe.json", "synthetic"
 _FREE_TO_CHANGE = ("checkpoint_every", "log_every", "cache")  # a run may be continued with others
-
-
-class Model(NamedTuple):
-    """A question-answering BERT."""
-
-    config: BertConfig
-    params: dict[str, Any]
-
-    @property
-    def network(self) -> BertForQuestionAnswering:
-        """The module that `params` belong to."""
-        return BertForQuestionAnswering(self.config)
 
 
 class Materials(NamedTuple):
@@ -68,7 +45,7 @@ def check_folder(recipe: Recipe, output: Path) -> None:
         if output.exists() and (not output.is_dir() or {item.name for item in output.iterdir()} - {_SYNTHETIC_FOLDER}):
             raise UserError(f"{output} exists and holds no run of ours: name a new or an empty folder")
         return
-    before, now = _flatten(read_json(path)), _flatten(_as_json(recipe))
+    before, now = _flatten(read_json(path)), _flatten(as_json(recipe))
     differing = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
     changed = sorted(key for key in differing if key.split(".")[0] not in _FREE_TO_CHANGE)
     if changed:
@@ -80,7 +57,7 @@ def check_folder(recipe: Recipe, output: Path) -> None:
 
 def claim_folder(recipe: Recipe, output: Path) -> None:
     """Writes the recipe into `output`, once it has been found sound."""
-    write_json(output / _RECIPE_FILE, _as_json(recipe))
+    write_json(output / _RECIPE_FILE, as_json(recipe))
 
 
 def prepare(recipe: Recipe, output: Path) -> Materials:
@@ -90,7 +67,10 @@ def prepare(recipe: Recipe, output: Path) -> Materials:
         UserError: something is missing, malformed or does not fit.
     """
     if recipe.synthetic is not None:
-        recipe = _generate(recipe, output / _SYNTHETIC_FOLDER)
+        folder = output / _SYNTHETIC_FOLDER
+        write_task(recipe.synthetic, recipe.seed, folder)
+        paths = {name: str(folder / name) for name in ("teacher", "student")}
+        recipe = dataclasses.replace(recipe, train=str(folder / "train.json"), dev=str(folder / "dev.json"), **paths)
     tokenizer = load_tokenizer(recipe.student)
     for name in (recipe.teacher, *recipe.more_teachers):
         if name is not None:
@@ -104,9 +84,10 @@ def prepare(recipe: Recipe, output: Path) -> Materials:
     for stage in (*recipe.teacher_stages, *recipe.stages):
         if stage.batch_size % jax.device_count():
             raise UserError(f"batch_size must be a multiple of the {jax.device_count()} devices: {stage.batch_size}")
-    train = read_dataset(recipe.train, recipe, tokenizer, recipe.train_questions)
-    dev = read_dataset(recipe.dev, recipe, tokenizer, recipe.dev_questions)
-    augmented = train if recipe.augmented is None else read_dataset(recipe.augmented, recipe, tokenizer)
+    settings = tokenizer, recipe.windows, recipe.cache / "windows"
+    train = read_dataset(recipe.train, *settings, recipe.train_questions, recipe.seed)
+    dev = read_dataset(recipe.dev, *settings, recipe.dev_questions, recipe.seed)
+    augmented = train if recipe.augmented is None else read_dataset(recipe.augmented, *settings)
     materials = Materials(student, teacher, tokenizer, train, augmented, dev, more_teachers)
     if recipe.augment and recipe.augmented is None and any(stage.augmented for stage in recipe.stages):
         lm = load_masked_lm(recipe.augment.model)
@@ -115,31 +96,17 @@ def prepare(recipe: Recipe, output: Path) -> Materials:
     return materials
 
 
-def read_dataset(source: str, recipe: Recipe, tokenizer: Any, questions: int | None = None) -> Dataset:
-    """Reads a data set, or a sample of that many of its questions, and cuts it into the recipe's windows.
+def augment_training_data(recipe: Recipe, materials: Materials) -> Materials:
+    """The materials with the augmented data that the recipe asks for, made where the cache does not hold it.
 
     Raises:
-        UserError: the data is missing or malformed.
+        UserError: the data cannot be augmented, as `Candidates.compute` says.
     """
-    if Path(source).suffix == ".arrow" and questions is None:
-        examples, kept = ArrowExamples(source), ()  # of any size: windowed without being held
-    else:
-        examples = kept = _sample(read_squad(source), questions, recipe.seed)
-    key = windows_key(examples, tokenizer, recipe.windows)
-    return Dataset(kept, load_windows(examples, tokenizer, recipe.windows, recipe.cache / "windows", key), key)
-
-
-def load_qa_model(name_or_path: str) -> Model:
-    """Loads a model that must have a trained question-answering head.
-
-    Raises:
-        UserError: as `load_pretrained`, or there is no such head.
-    """
-    complaint = (
-        "is an encoder without a question-answering head: fine-tune it first "
-        "(python train.py finetune-teacher --student …)"
-    )
-    return Model(*load_trained(name_or_path, "question-answering", complaint))
+    if materials.candidates is None:
+        return materials
+    path = augmented_file(materials.candidates, recipe.cache / "augmented")
+    augmented = read_dataset(str(path), materials.tokenizer, recipe.windows, recipe.cache / "windows")
+    return materials._replace(augmented=augmented, candidates=None)
 
 
 def _load_model(name: str, recipe: Recipe, tokenizer: Any) -> Model:
@@ -176,44 +143,6 @@ def _before_the_vocabulary(tokenizer: Any) -> dict[str, Any]:
     """What a tokenizer does to text before it looks pieces up."""
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     return {part: content[part] for part in ("normalizer", "pre_tokenizer")}
-
-
-def _sample(examples: Sequence[Example], count: int | None, seed: int) -> Sequence[Example]:
-    """`count` examples at random, in their order; all of them when there are no more."""
-    if count is None or count >= len(examples):
-        return examples
-    chosen = np.random.default_rng(seed).choice(len(examples), count, replace=False)
-    return [examples[i] for i in sorted(chosen)]
-
-
-def _generate(recipe: Recipe, folder: Path) -> Recipe:
-    """Writes the synthetic task's data and untrained models once, and points the recipe at them."""
-    task = recipe.synthetic
-    assert task is not None
-    marker, content = folder / "task.json", _as_json((task, recipe.seed))  # all that decides the files
-    if not marker.exists() or read_json(marker) != content:
-        train, dev = make_squad(task.data)
-        tokenizer = train_tokenizer(train, task.vocab_size)
-        with atomic_path(folder) as temporary:
-            write_json(temporary / marker.name, content)
-            write_json(temporary / "train.json", train)
-            write_json(temporary / "dev.json", dev)
-            for index, name in enumerate(("teacher", "student")):
-                config = dataclasses.replace(getattr(task, name), vocab_size=len(tokenizer))
-                key = jax.random.fold_in(jax.random.key(recipe.seed), index)
-                save_pretrained(temporary / name, config, init_params(BertForQuestionAnswering(config), key), tokenizer)
-    paths = {name: str(folder / name) for name in ("teacher", "student")}
-    return dataclasses.replace(recipe, train=str(folder / "train.json"), dev=str(folder / "dev.json"), **paths)
-
-
-def _as_json(value: Any) -> Any:
-    """Dataclasses as objects that name their class, so that two objectives with equal fields differ."""
-    if dataclasses.is_dataclass(value):
-        fields = {field.name: _as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"": type(value).__name__, **fields}
-    if isinstance(value, tuple):
-        return [_as_json(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tinybert_jax.data.augment import AugmentConfig
-from tinybert_jax.data.synthetic import SyntheticConfig
+from tinybert_jax.augment.rules import AugmentConfig
+from tinybert_jax.data.batches import default_buckets
 from tinybert_jax.data.windows import WindowConfig
 from tinybert_jax.distill import Finetune, Intermediate, Objective, OptimizerConfig, Prediction, Preset
 from tinybert_jax.errors import UserError
-from tinybert_jax.model import BertConfig
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.scoring import AnswerConfig
+from tinybert_jax.synthetic.task import SyntheticTask
 
 
 def default_cache() -> Path:
@@ -47,23 +47,6 @@ class Stage(OptimizerConfig):
     def steps(self, steps_per_epoch: int) -> int:
         """Batches in the stage."""
         return min(self.epochs * steps_per_epoch, self.max_steps or self.epochs * steps_per_epoch)
-
-
-@dataclass(frozen=True)
-class SyntheticTask:
-    """A data set and two untrained models, generated at the start of the run instead of being fetched.
-
-    Attributes:
-        data: what to generate.
-        teacher: the teacher's shape, but for the vocabulary.
-        student: the student's.
-        vocab_size: the most pieces that the tokenizer trained on the data may have.
-    """
-
-    data: SyntheticConfig
-    teacher: BertConfig
-    student: BertConfig
-    vocab_size: int
 
 
 @dataclass(frozen=True)
@@ -142,6 +125,11 @@ class Recipe:
                 f"from the cache, and a --teacher-cache that is not off; got {', '.join(self.more_teachers)} with "
                 f"teacher_cache {self.teacher_cache!r} and {len(cacheable)} Prediction stages, {sum(cacheable)} able"
             )
+
+    @property
+    def batch_lengths(self) -> tuple[int, ...]:
+        """The lengths that batches are padded to, in tokens."""
+        return self.buckets or default_buckets(self.windows.max_seq_len)
 
 
 def with_preset(recipe: Recipe, preset: Preset) -> Recipe:

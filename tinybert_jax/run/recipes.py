@@ -2,13 +2,14 @@
 
 import dataclasses
 
-from tinybert_jax.data.augment import AUGMENT_PRESETS, AugmentConfig
-from tinybert_jax.data.synthetic import SyntheticConfig
+from tinybert_jax.augment.rules import AUGMENT_PRESETS, AugmentConfig
 from tinybert_jax.data.windows import WindowConfig
 from tinybert_jax.distill import Finetune, OptimizerConfig, Preset
 from tinybert_jax.distill.presets import HAYSTACK, PAPER, RECOMMENDED
 from tinybert_jax.model import BertConfig
-from tinybert_jax.run.recipe import Recipe, Stage, SyntheticTask
+from tinybert_jax.run.recipe import Recipe, Stage
+from tinybert_jax.synthetic.generate import SyntheticConfig
+from tinybert_jax.synthetic.task import SyntheticTask
 
 # SQuAD's windows padded to these take 11% more operations than their tokens need; to the four default lengths 22%, to
 # 384 alone 134%.

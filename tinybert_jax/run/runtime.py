@@ -1,12 +1,13 @@
 """How a script sets up what it runs on, in one place: compiled programs are kept, XLA's flags, memory."""
 
+import ctypes
 import os
+import platform
 from pathlib import Path
 
 import jax
 
-from tinybert_jax.run.allocator import keep_freed_memory
-
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # mallopt(3)
 # Of XLA's flags only what its makers document as a gain: on several GPUs, gradients are summed while others are
 # still computed. It means nothing to other devices.
 XLA_FLAGS = ("--xla_gpu_enable_latency_hiding_scheduler=true",)
@@ -39,3 +40,17 @@ def run_one_at_a_time() -> None:
     twice the memory, to gain the moment between two steps.
     """
     jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
+def keep_freed_memory() -> None:
+    """Has glibc's malloc reuse what it holds instead of returning every large buffer to the kernel.
+
+    XLA's CPU backend allocates its temporaries anew each step; by default each of them is mapped, zeroed page by page
+    and unmapped again. Does nothing where malloc is not glibc's; a preloaded allocator is left as it is.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_MMAP_MAX, 0)
+    libc.mallopt(_M_TRIM_THRESHOLD, -1)  # never: also not when more than 2 GB are free at the end
+    libc.mallopt(_M_ARENA_MAX, 1)  # other arenas cannot grow past 64 MB

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinybert_jax.data.squad import Example
+from tinybert_jax.data.example import Example
 from tinybert_jax.data.windows import Windows
 from tinybert_jax.errors import UserError
 

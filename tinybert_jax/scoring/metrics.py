@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tinybert_jax.data.squad import Example
+from tinybert_jax.data.example import Example
 from tinybert_jax.errors import UserError
 
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)

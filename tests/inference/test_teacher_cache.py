@@ -1,0 +1,347 @@
+import json
+import threading
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from tinybert_jax.data import (
+    Answer,
+    Epochs,
+    Example,
+    WindowConfig,
+    Windows,
+    build_windows,
+    load_tokenizer,
+)
+from tinybert_jax.data.window_cache import windows_key
+from tinybert_jax.distill import Prediction, create_state, make_train_step
+from tinybert_jax.errors import UserError
+from tinybert_jax.inference import predict, predict_logits, teacher_cache
+from tinybert_jax.inference.teacher_cache import cached_logits, logits_key
+from tinybert_jax.model import BertForQuestionAnswering, Model
+from tinybert_jax.sharding import data_mesh, replicate, shard_batch
+from tinybert_jax.store.files import alone
+
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijkl"]
+WINDOWS = WindowConfig(max_seq_len=12, doc_stride=2, max_question_len=4)
+EXAMPLES = [
+    Example("1", "a b", "c d e f g h i j k l a b c", (Answer("d e", 2),)),
+    Example("2", "c", "a b c", ()),
+    Example("3", "d e", "a b c d e f g h i", (Answer("i", 16),)),
+    Example("4", "f", "k l", ()),
+]
+BATCHES = {"batch_size": 2, "buckets": (8, 12)}
+COUNT = 7  # windows of EXAMPLES: 3, 1, 2 and 1
+
+
+def make_tokenizer(folder, vocabulary=VOCABULARY, **options):
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(options))
+    return load_tokenizer(folder)
+
+
+class Task(NamedTuple):
+    """A teacher, and windows for it."""
+
+    teacher: Model
+    windows: Windows
+    key: str
+
+    def cached(self, folder, dtype="float32", **changes):
+        teacher, windows, key = self._replace(**changes)
+        return cached_logits(teacher, windows, key, folder, dtype, **BATCHES)
+
+    def computed(self):
+        return predict_logits(self.teacher.network, self.teacher.params, self.windows, **BATCHES)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return make_tokenizer(tmp_path_factory.mktemp("tokenizer") / "plain")
+
+
+@pytest.fixture(scope="module")
+def task(config, params, tokenizer):
+    windows = build_windows(EXAMPLES, tokenizer, WINDOWS)
+    assert len(windows) == COUNT
+    return Task(Model(config, params), windows, windows_key(EXAMPLES, tokenizer, WINDOWS))
+
+
+@pytest.fixture
+def forwards(monkeypatch):
+    """Counts the windows that go through a network, in blocks of 2; at `at_most` of them it interrupts."""
+    counted, real = {"windows": 0, "at_most": np.inf}, predict._logits
+
+    def counting(network, params, batch):
+        if counted["windows"] >= counted["at_most"]:
+            raise KeyboardInterrupt
+        counted["windows"] += int(np.asarray(batch.attention_mask).any(axis=1).sum())
+        return real(network, params, batch)
+
+    monkeypatch.setattr(predict, "_logits", counting)
+    monkeypatch.setattr(teacher_cache, "_BLOCK", 2)
+    return counted
+
+
+def test_the_cache_holds_the_teacher_s_logits_and_is_read_without_computing(task, tmp_path, forwards):
+    first = task.cached(tmp_path)
+    assert (first.shape, first.dtype) == ((len(task.windows.tokens), 2), np.float32)
+    assert forwards["windows"] == COUNT
+    again = task.cached(tmp_path)
+    assert forwards["windows"] == COUNT
+    np.testing.assert_array_equal(again, first)
+    assert isinstance(again, np.memmap) and not again.flags.writeable
+    np.testing.assert_allclose(again, task.computed(), atol=1e-6)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_float16_keeps_half_precision(task, tmp_path):
+    half, whole = task.cached(tmp_path, "float16"), task.cached(tmp_path, "float32")
+    assert half.dtype == np.float16
+    np.testing.assert_array_equal(half, np.asarray(whole).astype(np.float16))
+    np.testing.assert_allclose(half, whole, rtol=2**-11, atol=2**-25)
+    assert (half != whole).any()
+
+
+def scaled(teacher, factor):
+    head = jax.tree.map(lambda leaf: leaf * np.float32(factor), teacher.params["qa_outputs"])
+    return teacher._replace(params={**teacher.params, "qa_outputs": head})
+
+
+def test_logits_that_the_cache_cannot_hold_are_refused(task, tmp_path):
+    loud = scaled(task.teacher, 1e5)
+    with pytest.raises(UserError, match=r"finite in float16, whose largest number is 65504\S*, got -?\d{5,}"):
+        task.cached(tmp_path, "float16", teacher=loud)
+    assert np.abs(task.cached(tmp_path, "float32", teacher=loud)).max() > 65504
+    with pytest.raises(UserError, match=r"finite in float32, .* got nan"):
+        task.cached(tmp_path, "float32", teacher=scaled(task.teacher, np.nan))
+
+
+# --- the key ---------------------------------------------------------------------------------------------------------
+
+
+def changed_element(params, path):
+    """The parameters with one element of one leaf changed by its last bit."""
+    copy = jax.tree.map(np.copy, params)
+    leaf = copy
+    for name in path:
+        leaf = leaf[name]
+    leaf.flat[-1] = np.nextafter(leaf.flat[-1], np.float32(np.inf))
+    return copy
+
+
+def test_every_ingredient_of_the_teacher_changes_the_key(task):
+    config, params = task.teacher
+    reshaped = params["qa_outputs"]["kernel"].reshape(2, -1)
+    renamed = {**params, "other": params["qa_outputs"]}
+    del renamed["qa_outputs"]
+    teachers = [
+        task.teacher,
+        task.teacher._replace(params=changed_element(params, ("qa_outputs", "bias"))),
+        task.teacher._replace(params=changed_element(params, ("bert", "embeddings", "word_embeddings", "embedding"))),
+        task.teacher._replace(params={**params, "qa_outputs": {**params["qa_outputs"], "kernel": reshaped}}),
+        task.teacher._replace(params=jax.tree.map(lambda leaf: leaf.astype(np.float16), params)),
+        task.teacher._replace(params=renamed),
+        task.teacher._replace(config=replace(config, dtype="bfloat16")),
+        task.teacher._replace(config=replace(config, layer_norm_eps=1e-5)),
+    ]
+    keys = [logits_key(teacher, task.key, "float32") for teacher in teachers]
+    keys += [logits_key(task.teacher, "other data", "float32"), logits_key(task.teacher, task.key, "float16")]
+    assert len(set(keys)) == len(keys)
+    copied = task.teacher._replace(params=jax.tree.map(np.copy, params))  # and nothing but content counts
+    on_device = task.teacher._replace(params=jax.device_put(params))
+    assert {logits_key(teacher, task.key, "float32") for teacher in (copied, on_device)} == {keys[0]}
+
+
+def test_every_ingredient_of_the_windows_changes_the_key(tokenizer, tmp_path):
+    cased = make_tokenizer(tmp_path / "cased", do_lower_case=False)
+    reordered = make_tokenizer(tmp_path / "reordered", [*VOCABULARY[:-2], "l", "k"])
+    more = make_tokenizer(tmp_path / "more", [*VOCABULARY, "m"])
+    example, *rest = EXAMPLES
+    examples = [
+        [replace(example, question="a c"), *rest],
+        [replace(example, context="c d e f g h i j k l a b b"), *rest],
+        [replace(example, answers=(Answer("d", 2),)), *rest],
+        [replace(example, answers=()), *rest],
+        rest,
+        [*rest, example],
+    ]
+    settings = [{"max_seq_len": 11}, {"doc_stride": 1}, {"max_question_len": 3}]
+    keys = [windows_key(EXAMPLES, tokenizer, WINDOWS)]
+    keys += [windows_key(changed, tokenizer, WINDOWS) for changed in examples]
+    keys += [windows_key(EXAMPLES, changed, WINDOWS) for changed in (cased, reordered, more)]
+    keys += [windows_key(EXAMPLES, tokenizer, replace(WINDOWS, **changed)) for changed in settings]
+    assert len(set(keys)) == len(keys)
+
+
+def test_another_teacher_and_other_data_get_caches_of_their_own(task, tmp_path):
+    first = np.array(task.cached(tmp_path))
+    other = task.teacher._replace(params=changed_element(task.teacher.params, ("qa_outputs", "bias")))
+    assert (task.cached(tmp_path, teacher=other) != first).any()
+    task.cached(tmp_path, windows=task.windows.slice(0, 3), key="the first three")
+    assert len(list(tmp_path.iterdir())) == 3
+    np.testing.assert_array_equal(task.cached(tmp_path), first)
+
+
+# --- what may happen to a cache --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(task, tmp_path_factory):
+    """The logits of an undisturbed cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(teacher_cache, "_BLOCK", 2)
+        return np.array(task.cached(tmp_path_factory.mktemp("whole")))
+
+
+def test_a_killed_computation_continues(task, tmp_path, forwards, whole):
+    for at_most, blocks_kept in ((4, 2), (2, 3)):
+        forwards.update(windows=0, at_most=at_most)
+        with pytest.raises(KeyboardInterrupt):
+            task.cached(tmp_path)
+        (folder,) = tmp_path.iterdir()
+        assert json.loads((folder / "finished.json").read_text())["windows"] == 2 * blocks_kept
+    forwards.update(windows=0, at_most=np.inf)
+    np.testing.assert_array_equal(task.cached(tmp_path), whole)
+    assert forwards["windows"] == 1
+
+
+def test_what_was_written_but_not_recorded_is_written_again(task, tmp_path, forwards, whole, monkeypatch):
+    real, records = teacher_cache.write_json, []
+
+    def record_once(path, value):
+        records.append(value)
+        if len(records) > 1:
+            raise KeyboardInterrupt
+        real(path, value)
+
+    monkeypatch.setattr(teacher_cache, "write_json", record_once)
+    with pytest.raises(KeyboardInterrupt):
+        task.cached(tmp_path)
+    (path,) = tmp_path.glob("*/logits.npy")
+    with path.open("ab") as file:
+        file.write(b"half a block")
+    monkeypatch.setattr(teacher_cache, "write_json", real)
+    forwards.update(windows=0)
+    np.testing.assert_array_equal(task.cached(tmp_path), whole)
+    assert forwards["windows"] == COUNT - 2
+
+
+def damage_cache(folder, damage):
+    path, record = folder / "logits.npy", folder / "finished.json"
+    content, finished = path.read_bytes(), json.loads(record.read_text())
+    match damage:
+        case "truncated":
+            path.write_bytes(content[:-4])
+        case "empty":
+            path.write_bytes(b"")
+        case "missing":
+            path.unlink()
+        case "foreign":
+            np.save(path, np.zeros((len(content), 2), np.float32))
+        case "one bit":
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        case "one bit of the header":
+            path.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
+        case "no record":
+            record.unlink()
+        case "half a record":
+            record.write_text(record.read_text()[:9])
+        case "a record of something else":
+            record.write_text("[1, 2]")
+        case "too many windows":
+            record.write_text(json.dumps({**finished, "windows": COUNT + 1}))
+        case "too few windows":
+            record.write_text(json.dumps({**finished, "windows": COUNT - 1}))
+
+
+@pytest.mark.parametrize("at_most", [4, np.inf], ids=["unfinished", "finished"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "truncated",
+        "empty",
+        "missing",
+        "foreign",
+        "one bit",
+        "one bit of the header",
+        "no record",
+        "half a record",
+        "a record of something else",
+        "too many windows",
+        "too few windows",
+    ],
+)
+def test_a_damaged_cache_is_computed_again(task, tmp_path, forwards, whole, damage, at_most):
+    forwards.update(at_most=at_most)
+    try:
+        before = task.cached(tmp_path)
+    except KeyboardInterrupt:
+        before = None
+    (folder,) = tmp_path.iterdir()
+    damage_cache(folder, damage)
+    same_file = (folder / "logits.npy").exists() and (folder / "logits.npy").stat().st_ino
+    forwards.update(windows=0, at_most=np.inf)
+    np.testing.assert_array_equal(task.cached(tmp_path), whole)
+    assert forwards["windows"] == COUNT
+    if before is not None:  # whoever reads the old file can go on: it is not the new one
+        assert (folder / "logits.npy").stat().st_ino != same_file
+
+
+def test_of_two_processes_one_computes_and_the_other_waits(task, tmp_path, forwards, whole, capfd):
+    folder = tmp_path / logits_key(task.teacher, task.key, "float32")
+    folder.mkdir()
+    read = []
+    other = threading.Thread(target=lambda: read.append(task.cached(tmp_path)), daemon=True)
+    with alone(folder / "lock", "…"):  # locks are an open file's: a thread is as good as a process
+        other.start()
+        other.join(0.3)
+        assert other.is_alive() and not read and forwards["windows"] == 0
+        assert "waiting: another process" in capfd.readouterr().err
+    other.join(60)
+    np.testing.assert_array_equal(read[0], whole)
+
+
+# --- training from it ------------------------------------------------------------------------------------------------
+
+
+def train_two_steps(student, epochs, teacher, objective):
+    """Losses and parameters after two steps; plain SGD, as Adam would blow rounding up where a gradient is 0."""
+    mesh, optimizer = data_mesh(), optax.sgd(0.1)
+    network, params = (None, None) if teacher is None else (teacher.network, replicate(teacher.params, mesh))
+    step = make_train_step(student.network, network, objective, optimizer)
+    state, losses = create_state(student.params, {}, optimizer, mesh), []
+    for number in range(2):
+        batch = shard_batch(epochs.batch_at(number), mesh)
+        state, metrics = step(state, params, batch, jax.random.key(3))
+        losses.append(float(metrics["loss"]))
+    return losses, jax.device_get(state.params["model"])
+
+
+def test_training_from_the_cache_is_training_beside_the_teacher(task, config, random_params, tmp_path):
+    student_config = replace(config, num_hidden_layers=1)
+    student = Model(student_config, random_params(BertForQuestionAnswering(student_config), seed=8))
+    cached, objective = task.cached(tmp_path), Prediction(temperature=2.0, soft_weight=0.7)
+    assert objective.reads_cache
+    beside, taught = (Epochs(task.windows, 4, (12,), 0, logits) for logits in ((), (cached,)))
+    losses, params = train_two_steps(student, taught, None, objective)
+    expected_losses, expected_params = train_two_steps(student, beside, task.teacher, objective)
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), params, expected_params)
+    moved = np.abs(params["qa_outputs"]["kernel"] - student.params["qa_outputs"]["kernel"]).max()
+    assert moved > 1e-3
+
+
+def test_two_teachers_are_averaged(task, random_params, tmp_path):
+    other = task._replace(teacher=task.teacher._replace(params=random_params(task.teacher.network, seed=9)))
+    logits = [each.cached(tmp_path) for each in (task, other)]
+    mean = (task.computed() + other.computed()) / 2
+    for step in range(2):
+        together = Epochs(task.windows, 4, (12,), 0, logits).batch_at(step)
+        expected = Epochs(task.windows, 4, (12,), 0, [mean]).batch_at(step)
+        np.testing.assert_allclose(together.teacher_logits, expected.teacher_logits, atol=1e-6)

@@ -1,0 +1,92 @@
+import dataclasses
+
+import pytest
+
+from tinybert_jax import train
+from tinybert_jax.augment import pipeline
+from tinybert_jax.augment.candidates import Candidates
+from tinybert_jax.augment.rules import HAYSTACK, AugmentConfig
+from tinybert_jax.data import read_squad
+from tinybert_jax.data.squad_writer import write_squad
+from tinybert_jax.data.windows import WindowConfig
+from tinybert_jax.distill import Intermediate, Prediction
+from tinybert_jax.errors import UserError
+from tinybert_jax.model import BertForQuestionAnswering, save_pretrained
+from tinybert_jax.run.prepare import augment_training_data, prepare
+from tinybert_jax.run.recipe import Recipe, Stage
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:no GloVe vectors were given"),
+    pytest.mark.filterwarnings("ignore:.* has no question-answering head"),
+]
+
+
+@pytest.fixture
+def recipe(masked_lm_folder, masked_lm, paragraphs, random_params, tmp_path):
+    """Both stages of distillation on the little data set, its first stage on four copies of it."""
+    write_squad(tmp_path / "data.json", paragraphs)
+    model = BertForQuestionAnswering(masked_lm.config)
+    save_pretrained(tmp_path / "teacher", masked_lm.config, random_params(model, 0), masked_lm.tokenizer)
+    data = str(tmp_path / "data.json")
+    return Recipe(
+        name="card",
+        student=str(tmp_path / "teacher"),
+        teacher=str(tmp_path / "teacher"),
+        train=data,
+        dev=data,
+        stages=(
+            Stage(objective=Intermediate(), epochs=1, batch_size=8, augmented=True),
+            Stage(objective=Prediction(), epochs=1, batch_size=8),
+        ),
+        augment=AugmentConfig(copies=4, model=str(masked_lm_folder), candidates=3, dtype="float32"),
+        windows=WindowConfig(max_seq_len=40, doc_stride=8, max_question_len=8),
+        buckets=(40,),
+        cache=tmp_path / "cache",
+    )
+
+
+def test_a_recipe_augments_by_itself(recipe, tmp_path, paragraphs):
+    results = train.train(recipe, tmp_path / "run")
+    assert set(results["student"]) == {"exact", "f1"}
+    (arrow,) = (tmp_path / "cache" / "augmented").iterdir()
+    augmented = read_squad(arrow)
+    assert len(augmented) > 3 * len(read_squad(recipe.train))
+    materials = augment_training_data(recipe, prepare(recipe, tmp_path / "run"))
+    assert set(materials.augmented.windows.example) == set(range(len(augmented)))
+    assert materials.augmented.examples == ()
+    assert len(materials.train.examples) == len(read_squad(recipe.train))
+
+
+def test_stage_0_happens_once(recipe, tmp_path, monkeypatch):
+    first = augment_training_data(recipe, prepare(recipe, tmp_path / "run"))
+    monkeypatch.setattr(pipeline, "write_copies", lambda *_: pytest.fail("drawn again"))
+    again = augment_training_data(recipe, prepare(recipe, tmp_path / "run"))
+    assert again.augmented.key == first.augmented.key
+    assert again.augmented.windows.tokens.tolist() == first.augmented.windows.tokens.tolist()
+
+
+def test_other_copies_come_from_the_same_candidates(recipe, tmp_path, monkeypatch):
+    augment_training_data(recipe, prepare(recipe, tmp_path / "run"))
+    for change in ({"seed": 1}, {"copies": 2}, {"probability": 0.9}):
+        changed = dataclasses.replace(recipe, augment=dataclasses.replace(recipe.augment, **change))
+        augment_training_data(changed, prepare(changed, tmp_path / "run"))
+    caches = [list((tmp_path / "cache" / name).iterdir()) for name in ("augmented", "candidates")]
+    assert [len(paths) for paths in caches] == [4, 1]
+
+
+def test_data_given_as_augmented_is_taken_instead(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(Candidates, "compute", lambda _: pytest.fail("augmented all the same"))
+    write_squad(tmp_path / "own.arrow", [read_squad(recipe.train)[:2]])
+    given = dataclasses.replace(recipe, augmented=str(tmp_path / "own.arrow"))
+    materials = augment_training_data(given, prepare(given, tmp_path / "run"))
+    assert set(materials.augmented.windows.example) == {0, 1}
+    unused = dataclasses.replace(recipe, stages=recipe.stages[1:])
+    materials = augment_training_data(unused, prepare(unused, tmp_path / "run"))
+    assert materials.augmented is materials.train
+
+
+def test_a_bad_masked_lm_is_refused_before_anything_is_claimed(recipe, tmp_path):
+    bad = dataclasses.replace(recipe, augment=dataclasses.replace(recipe.augment, model=recipe.student, rules=HAYSTACK))
+    with pytest.raises(UserError, match="without a masked-LM head"):
+        train.train(bad, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

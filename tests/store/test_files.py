@@ -1,0 +1,127 @@
+import json
+import stat
+
+import pytest
+
+from tinybert_jax.errors import UserError
+from tinybert_jax.store.files import atomic_path, read_json, write_json
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "deep" / "a.txt"
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+        assert temporary.name == path.name  # what a writer derives from the suffix stays right
+    assert path.read_text() == "new"
+    assert names(path.parent) == ["a.txt"]
+
+
+def test_a_file_is_replaced(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with atomic_path(str(path)) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with atomic_path(path) as temporary:
+        temporary.mkdir()
+        (temporary / "new").write_text("new")
+        assert names(path) == ["old"]
+    assert names(path) == ["new"]
+    assert names(tmp_path) == ["model"]
+
+
+def test_others_may_read_what_was_written(tmp_path):
+    (tmp_path / "plain").mkdir()
+    with atomic_path(tmp_path / "model") as temporary:
+        temporary.mkdir()
+    assert stat.S_IMODE((tmp_path / "model").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_exception_leaves_the_old_and_nothing_else(tmp_path, kind, error):
+    path = tmp_path / "a"
+    if kind == "folder":
+        path.mkdir()
+        (path / "old").write_text("old")
+    else:
+        path.write_text("old")
+    with pytest.raises(error), atomic_path(path) as temporary:
+        if kind == "folder":
+            temporary.mkdir()
+            (temporary / "new").write_text("half")
+        else:
+            temporary.write_text("half")
+        raise error
+    assert names(tmp_path) == ["a"]
+    assert names(path) == ["old"] if kind == "folder" else path.read_text() == "old"
+
+
+def test_an_exception_leaves_nothing_where_nothing_was(tmp_path):
+    with pytest.raises(RuntimeError), atomic_path(tmp_path / "a") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert names(tmp_path) == []
+
+
+def test_a_folder_is_never_given_up_for_a_file_or_for_nothing(tmp_path):
+    path = tmp_path / "precious"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with pytest.raises(OSError), atomic_path(path) as temporary:
+        temporary.write_text("a file")
+    with pytest.raises(OSError), atomic_path(path):
+        pass  # nothing written
+    assert names(path) == ["old"]
+    assert names(tmp_path) == ["precious"]
+
+
+def test_json_round_trip_is_readable_text(tmp_path):
+    value = {"exact": 81.5, "text": "naïve – 中", "list": [1, None, True]}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert "naïve – 中" in text
+    assert text.endswith("}\n")
+
+
+def test_what_is_not_json_does_not_replace_what_is(tmp_path):
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", object())
+    assert json.loads((tmp_path / "a.json").read_text()) == 1
+    assert names(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot read .*a.json: No such file or directory"),
+        (b"{", "a.json is not valid JSON: "),
+        (b"", "a.json is not valid JSON: "),
+        (b"\xff\xfe", "a.json is not valid JSON: "),
+    ],
+)
+def test_a_file_that_is_not_json_is_named(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_folder_is_not_json(tmp_path):
+    with pytest.raises(UserError, match=f"cannot read {tmp_path}: Is a directory"):
+        read_json(tmp_path)

@@ -1,0 +1,77 @@
+"""Data augmentation: `python -m tinybert_jax.augment IN OUT [--copies 20] [--preset NAME] [--glove FILE] …`.
+
+IN is SQuAD JSON (plain or gzipped), what this command wrote as Arrow, or a hub data set with its split. OUT, by its
+suffix, is SQuAD 2.0 .json or .json.gz, or .arrow, which `train.py --augmented` reads without holding it in memory.
+Candidates for each word are found once and kept in the cache: a run that was stopped continues by the same command,
+and other copies, seeds or probabilities draw from the same candidates.
+"""
+
+import functools
+from pathlib import Path
+from typing import Any, Literal
+
+from tinybert_jax.augment.candidates import Candidates, load_masked_lm
+from tinybert_jax.augment.pipeline import write_copies
+from tinybert_jax.augment.rules import AUGMENT_PRESETS, AugmentConfig
+from tinybert_jax.data import read_squad
+from tinybert_jax.data.squad_writer import check_squad_path, paragraphs_of
+from tinybert_jax.errors import UserError, run_script
+from tinybert_jax.run.recipe import default_cache
+from tinybert_jax.run.runtime import configure
+
+
+def augment(
+    source: str,
+    destination: Path,
+    *,
+    copies: int = 20,
+    model: str = "google-bert/bert-base-uncased",
+    glove: Path | None = None,
+    probability: float = 0.4,
+    candidates: int = 15,
+    seed: int = 0,
+    preset: Literal["haystack", "huawei", "recommended"] = "recommended",
+    dtype: Literal["float32", "bfloat16"] = "bfloat16",
+    cache: Path | None = None,
+) -> None:
+    """Writes a SQuAD data set with copies of its paragraphs in which words are replaced.
+
+    Args:
+        source: SQuAD 1.1 or 2.0: JSON, plain or gzipped, Arrow, or a hub data set and split, "owner/name:split".
+        destination: the file to write, .json, .json.gz or .arrow; it must not exist yet.
+        copies: of each paragraph.
+        model: a BERT with its masked-LM head, a hub id or a folder.
+        glove: GloVe vectors, text or zip, for words of several pieces; without them those words stay.
+        probability: of each word that can be replaced, to be replaced in a copy.
+        candidates: words that each of them is replaced by, at random.
+        seed: of the copies.
+        preset: which words are replaced, and what becomes of answers and originals.
+        dtype: what the masked LM computes in.
+        cache: where candidates are kept between runs; ~/.cache/tinybert_jax if not given.
+
+    Raises:
+        UserError: data, model or vectors are missing or malformed, or the destination exists.
+    """
+    check_squad_path(destination)
+    if destination.exists():
+        raise UserError(f"{destination} exists already: name a new file, or remove that one first")
+    config = AugmentConfig(copies, model, glove, probability, candidates, seed, AUGMENT_PRESETS[preset], dtype)
+    paragraphs = list(paragraphs_of(read_squad(source)))
+    found = Candidates(paragraphs, load_masked_lm(model), config, cache or default_cache())
+    write_copies(destination, found)
+
+
+def main() -> None:
+    """The command line."""
+    import tyro
+
+    @functools.wraps(augment)
+    def command(*positional: Any, **named: Any) -> None:
+        configure(named["cache"] or default_cache())
+        augment(*positional, **named)
+
+    tyro.cli(command, prog="python -m tinybert_jax.augment", config=(tyro.conf.PositionalRequiredArgs,))
+
+
+if __name__ == "__main__":
+    run_script(main)

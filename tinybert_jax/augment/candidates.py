@@ -1,0 +1,231 @@
+"""What can replace each word of a data set, found once by a masked LM and GloVe, and kept on disk as Arrow.
+
+A store is a folder named by a hash of all that decides it. It fills block by block, each a file that appears whole or
+not at all: however a run ended, the next one computes the blocks that are missing. Drawing copies reads it from the
+first block to the last and holds one at a time.
+"""
+
+import hashlib
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinybert_jax.augment.copies import Replaceable, cased_like, check_ids, join_words
+from tinybert_jax.augment.glove import load_glove, nearest_words
+from tinybert_jax.augment.masked_words import MaskedWord, SpecialTokens, WordPredictor
+from tinybert_jax.augment.rules import AugmentConfig, may_replace, word_allowed
+from tinybert_jax.augment.words import Words, replaceable_ids, split_words
+from tinybert_jax.data import Example, load_tokenizer
+from tinybert_jax.data.tokenizer import bare_backend
+from tinybert_jax.errors import UserError
+from tinybert_jax.model import BertConfig
+from tinybert_jax.model.pretrained import load_trained
+from tinybert_jax.store.digests import add_params
+from tinybert_jax.store.files import alone, atomic_path
+from tinybert_jax.tracking import Tracker
+
+Paragraph = Sequence[Example]
+
+_FORMAT = 1  # raised when the same ingredients would give other candidates or files
+_BLOCK = 64  # paragraphs: the most that a killed run loses
+
+
+class MaskedLM(NamedTuple):
+    """A BERT with its masked-LM head, and its tokenizer."""
+
+    config: BertConfig
+    params: dict[str, Any]
+    tokenizer: Any
+
+
+def load_masked_lm(name_or_path: str) -> MaskedLM:
+    """Loads a BERT that must have a trained masked-LM head.
+
+    Raises:
+        UserError: as `load_pretrained` and `load_tokenizer`, there is no such head, or more tokens than embeddings.
+    """
+    complaint = "is an encoder without a masked-LM head: augmentation needs one, as google-bert/bert-base-uncased has"
+    config, params = load_trained(name_or_path, "masked-lm", complaint)
+    tokenizer = load_tokenizer(name_or_path)
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(f"{name_or_path}: the tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size}")
+    return MaskedLM(config, params, tokenizer)
+
+
+class Candidates:
+    """The candidates of a data set's words; computed where the store does not hold them."""
+
+    def __init__(self, paragraphs: Sequence[Paragraph], lm: MaskedLM, config: AugmentConfig, folder: Path) -> None:
+        """Names the store; nothing is computed yet.
+
+        Args:
+            paragraphs: the data set.
+            lm: the model that `config.model` names.
+            config: what may be replaced, and how candidates are found.
+            folder: where stores are kept, each in a folder of its own, and GloVe's matrix.
+
+        Raises:
+            UserError: the data holds copies already, or there is no such GloVe file.
+        """
+        check_ids(dict.fromkeys(example.id for paragraph in paragraphs for example in paragraph))
+        self.paragraphs, self.config = paragraphs, config
+        self._lm, self._cache = lm, folder
+        self.key = _key(paragraphs, lm, config)
+        self.folder = folder / "candidates" / self.key
+
+    def compute(self) -> None:
+        """Computes the blocks that are missing. Of two processes that want the same store, one waits.
+
+        Raises:
+            UserError: unreadable GloVe vectors, or tokens that are not a BERT's.
+        """
+        blocks = range(-(-len(self.paragraphs) // _BLOCK))
+        missing = [block for block in blocks if self._read(block) is None]
+        if not missing:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with alone(self.folder / "lock", "the same candidates"):
+            finder = _Finder(self.paragraphs, self._lm, self.config, self._cache)
+            settings = {"total_steps": len(blocks), "start_step": missing[0], "log_every": 1}
+            with Tracker(self.folder, stage="candidates", **settings) as tracker:
+                for block in missing:
+                    if self._read(block) is None:  # the other process may have
+                        began = time.perf_counter()
+                        found = finder.find(self._block(block))
+                        self._write(block, found)
+                        words = sum(len(replaceable.begin) for replaceable in found)
+                        speed = words / (time.perf_counter() - began)
+                        tracker.record(block + 1, {"words": np.int64(words), "words_per_second": np.float64(speed)})
+
+    def __iter__(self) -> Iterator[Replaceable]:
+        """What can be replaced in each paragraph, in order; `compute` must have run."""
+        for block in range(-(-len(self.paragraphs) // _BLOCK)):
+            table = self._read(block)
+            assert table is not None
+            for row in table.to_pylist():
+                yield Replaceable(**row)
+
+    def _block(self, block: int) -> Sequence[Paragraph]:
+        return self.paragraphs[block * _BLOCK : (block + 1) * _BLOCK]
+
+    def _path(self, block: int) -> Path:
+        return self.folder / f"{block:06d}.arrow"
+
+    def _write(self, block: int, found: Sequence[Replaceable]) -> None:
+        import pyarrow as pa
+
+        table = pa.Table.from_pylist([replaceable._asdict() for replaceable in found], schema=_schema())
+        with (
+            atomic_path(self._path(block)) as temporary,
+            pa.OSFile(str(temporary), "wb") as file,
+            pa.ipc.new_stream(file, table.schema) as writer,
+        ):
+            writer.write_table(table)
+
+    def _read(self, block: int) -> Any | None:
+        """The table of a block, or None where it is missing or damaged."""
+        import pyarrow as pa
+
+        try:
+            with pa.memory_map(str(self._path(block))) as file, pa.ipc.open_stream(file) as reader:
+                table = reader.read_all()
+        except (OSError, pa.ArrowException):
+            return None
+        sound = table.schema == _schema() and table.num_rows == len(self._block(block))
+        return table if sound else None
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    places, words = pa.list_(pa.int32()), pa.list_(pa.list_(pa.string()))
+    return pa.schema([("text", pa.string()), ("begin", places), ("end", places), ("candidates", words)])
+
+
+def _key(paragraphs: Sequence[Paragraph], lm: MaskedLM, config: AugmentConfig) -> str:
+    """Hashes all that decides the candidates."""
+    glove = None
+    if config.glove is not None:
+        try:
+            status = config.glove.stat()
+        except OSError as error:
+            raise UserError(f"cannot read the GloVe vectors {config.glove}: {error.strerror or error}") from error
+        glove = (config.glove.name, status.st_size, status.st_mtime_ns)
+    ingredients = (_FORMAT, lm.config, replace(config.of_candidates, model="", glove=None), glove)
+    sha256 = hashlib.sha256(repr(ingredients).encode())
+    sha256.update(bare_backend(lm.tokenizer).to_str().encode())
+    add_params(sha256, lm.params)
+    for paragraph in paragraphs:
+        answers = {answer for example in paragraph for answer in example.answers}
+        sha256.update(repr((paragraph[0].context, sorted(answers))).encode())
+    return sha256.hexdigest()
+
+
+class _Finder:
+    """Finds the candidates of a block's words, with all that this needs in memory."""
+
+    def __init__(self, paragraphs: Sequence[Paragraph], lm: MaskedLM, config: AugmentConfig, cache: Path) -> None:
+        self._tokenizer, self._config, rules = lm.tokenizer, config, config.rules
+        self._vocabulary = lm.tokenizer.convert_ids_to_tokens(range(len(lm.tokenizer)))
+        special = SpecialTokens(lm.tokenizer.cls_token_id, lm.tokenizer.sep_token_id, lm.tokenizer.mask_token_id)
+        self._predictor = WordPredictor(
+            replace(lm.config, dtype=config.dtype),
+            lm.params,
+            special,
+            replaceable_ids(lm.tokenizer, self._allowed),
+            count=config.candidates,
+            context=rules.context,
+            pair=rules.pair,
+        )
+        self._neighbours: dict[str, list[str]] = {}
+        if config.glove is None:
+            warnings.warn("no GloVe vectors were given: words of several pieces stay as they are", stacklevel=2)
+            return
+        glove = load_glove(config.glove, cache, rules.glove_words)
+        unknown = {
+            words.normalized[w].lower()
+            for paragraph, words in zip(paragraphs, self._words(paragraphs), strict=True)
+            for w in np.flatnonzero(may_replace(words, paragraph, rules) & ~self._single(words))
+        }
+        self._neighbours = nearest_words(glove, sorted(unknown), config.candidates, self._allowed)
+
+    def find(self, paragraphs: Sequence[Paragraph]) -> list[Replaceable]:
+        """The words of each paragraph that can be replaced, and by what."""
+        split = list(self._words(paragraphs))
+        found: list[dict[int, list[str]]] = []
+        masked: list[tuple[int, int]] = []
+        for p, (paragraph, words) in enumerate(zip(paragraphs, split, strict=True)):
+            allowed, single = may_replace(words, paragraph, self._config.rules), self._single(words)
+            masked += [(p, w) for w in np.flatnonzero(allowed & single).tolist()]
+            others = np.flatnonzero(allowed & ~single).tolist()
+            found.append({w: self._neighbours.get(words.normalized[w].lower(), []) for w in others})
+        sequences = [MaskedWord(split[p].pieces, int(split[p].splits[w])) for p, w in masked]
+        for index, ids in self._predictor.predict(sequences):
+            p, w = masked[index]
+            found[p][w] = [self._vocabulary[id_] for id_ in ids]
+        return [self._replaceable(*some) for some in zip(paragraphs, split, found, strict=True)]
+
+    def _replaceable(self, paragraph: Paragraph, words: Words, found: dict[int, list[str]]) -> Replaceable:
+        text = paragraph[0].context
+        if self._config.rules.spacing == "single":
+            text, words = join_words(words)
+        places = [(w, int(words.begin[w]), int(words.end[w])) for w in sorted(found) if found[w]]
+        candidates = [[cased_like(candidate, text[begin:end]) for candidate in found[w]] for w, begin, end in places]
+        return Replaceable(text, [begin for _, begin, _ in places], [end for _, _, end in places], candidates)
+
+    def _words(self, paragraphs: Sequence[Paragraph]) -> Iterator[Words]:
+        for first in range(0, len(paragraphs), _BLOCK):
+            yield from split_words([some[0].context for some in paragraphs[first : first + _BLOCK]], self._tokenizer)
+
+    def _single(self, words: Words) -> np.ndarray:
+        """Which words are one piece that the vocabulary has: (W,) bool."""
+        first = words.pieces[words.splits[:-1]]
+        return (np.diff(words.splits) == 1) & (first != self._tokenizer.unk_token_id)
+
+    def _allowed(self, word: str) -> bool:
+        return word_allowed(word, self._config.rules)

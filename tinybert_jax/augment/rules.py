@@ -1,0 +1,134 @@
+"""What augmentation replaces by what (Jiao et al. 2020, section 3.2), in each of the systems we reimplement."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tinybert_jax.augment.stop_words import STOP_WORDS
+from tinybert_jax.augment.words import Words
+from tinybert_jax.data.example import Example
+from tinybert_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class AugmentRules:
+    """What is replaced by what, and what becomes of the rest.
+
+    Attributes:
+        words: which words may be replaced: "any" (numbers and punctuation too), "letters" (of any script), or "a-z".
+        stop_words: replace the words of grammar too, the English ones.
+        pair: show the masked LM the whole text behind the masked one, "[CLS] masked [SEP] original [SEP]".
+        context: the longest sequence the masked LM reads, in tokens; of longer texts, what is around the word.
+        glove_words: how many of GloVe's words, from its first, are considered; None for all.
+        answers: "keep" leaves the words of answers alone and moves the answers' offsets along; "empty" replaces them
+            like any other and calls every question impossible.
+        originals: put each paragraph before its copies.
+        distinct: leave out copies that equal the original or an earlier copy.
+        spacing: "kept" changes nothing but the replaced words; "single" makes the text its words as the tokenizer
+            reads them (lower-cased, where it lower-cases), joined by single spaces.
+    """
+
+    words: Literal["any", "letters", "a-z"] = "letters"
+    stop_words: bool = False
+    pair: bool = False
+    context: int = 128
+    glove_words: int | None = None
+    answers: Literal["keep", "empty"] = "keep"
+    originals: bool = True
+    distinct: bool = True
+    spacing: Literal["kept", "single"] = "kept"
+
+    def __post_init__(self) -> None:
+        if self.spacing == "single" and self.answers == "keep":
+            raise UserError('spacing "single" moves answers to where they cannot be found: it needs answers "empty"')
+        if self.context < 16:
+            raise UserError(f"context must be at least 16 tokens, got {self.context}")
+        if self.glove_words is not None and self.glove_words < 1:
+            raise UserError(f"glove_words must be at least 1, got {self.glove_words}")
+
+
+# haystack's augment_squad, which the model card's student was trained on. Departures: its candidates were what was
+# left of the masked LM's first k without "##" pieces, and could be the word itself; here they are k other words.
+# Its ids repeated, and words beyond position 510 were never replaced.
+HAYSTACK = AugmentRules(
+    words="any",
+    stop_words=True,
+    context=512,
+    glove_words=100_000,
+    answers="empty",
+    originals=False,
+    distinct=False,
+    spacing="single",
+)
+# The release of TinyBERT's authors, written for sentences without answers. Departures: candidates as above, and of the
+# same kind as the words they replace; the text outside of these stays as it is, where theirs became lower-case words
+# joined by spaces.
+HUAWEI = AugmentRules(words="a-z", pair=True, context=512)
+RECOMMENDED = AugmentRules()
+AUGMENT_PRESETS = {"haystack": HAYSTACK, "huawei": HUAWEI, "recommended": RECOMMENDED}
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """An augmentation: its models and its figures.
+
+    Attributes:
+        copies: of each paragraph.
+        model: a BERT with its masked-LM head, a hub id or a folder.
+        glove: GloVe vectors, text or zip, for words of several pieces; without them those words stay.
+        probability: of each word that can be replaced, to be replaced in a copy.
+        candidates: words that each of them is replaced by, at random.
+        seed: of the copies.
+        rules: what is replaced by what.
+        dtype: what the masked LM computes in.
+    """
+
+    copies: int = 20
+    model: str = "google-bert/bert-base-uncased"
+    glove: Path | None = None
+    probability: float = 0.4
+    candidates: int = 15
+    seed: int = 0
+    rules: AugmentRules = RECOMMENDED
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+
+    def __post_init__(self) -> None:
+        for name, least in (("copies", 1), ("candidates", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not 0 <= self.probability <= 1:
+            raise UserError(f"probability must be in [0, 1], got {self.probability}")
+
+    @property
+    def of_candidates(self) -> "AugmentConfig":
+        """The same with all that does not decide the candidates at fixed values: equal where they are equal."""
+        rules = replace(self.rules, originals=False, distinct=False)
+        return replace(self, copies=1, probability=0.0, seed=0, rules=rules)
+
+
+def may_replace(words: Words, paragraph: Sequence[Example], rules: AugmentRules) -> np.ndarray:
+    """Which words of a paragraph the rules allow to be replaced: (W,) bool.
+
+    Args:
+        words: of the paragraph's context.
+        paragraph: its questions.
+        rules: the rules.
+    """
+    allowed = np.array([word_allowed(word, rules) for word in words.normalized], bool)
+    if rules.answers == "keep":
+        for begin, end in {(a.start, a.start + len(a.text)) for example in paragraph for a in example.answers}:
+            allowed &= (words.end <= begin) | (words.begin >= end)
+    return allowed
+
+
+def word_allowed(word: str, rules: AugmentRules) -> bool:
+    """Whether the rules allow a word, as the tokenizer reads it, to be replaced, or to replace another."""
+    if not rules.stop_words and word.lower() in STOP_WORDS:
+        return False
+    if rules.words == "a-z":
+        return re.fullmatch("[a-z]+", word) is not None
+    return word.isalpha() or rules.words == "any"

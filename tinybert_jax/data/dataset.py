@@ -1,0 +1,61 @@
+"""A data set ready for a model: questions, and the windows cut from them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from tinybert_jax.data.arrow import ArrowExamples
+from tinybert_jax.data.example import Example
+from tinybert_jax.data.squad import read_squad
+from tinybert_jax.data.window_cache import load_windows, windows_key
+from tinybert_jax.data.windows import WindowConfig, Windows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+class Dataset(NamedTuple):
+    """Questions and the windows built from them, with a hash of what decides the windows where one is known."""
+
+    examples: Sequence[Example]
+    windows: Windows
+    key: str = ""
+
+
+def read_dataset(
+    source: str,
+    tokenizer: "PreTrainedTokenizerFast",
+    config: WindowConfig,
+    cache_dir: Path,
+    questions: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Reads a data set, or a sample of its questions, and cuts it into windows.
+
+    Args:
+        source: as `read_squad` has it.
+        tokenizer: as `build_windows` has it.
+        config: likewise.
+        cache_dir: where windows are kept, each data set's in a folder of its own.
+        questions: how many are sampled at random; None for all.
+        seed: of that sample.
+
+    Raises:
+        UserError: the data is missing or malformed.
+    """
+    if Path(source).suffix == ".arrow" and questions is None:
+        examples, kept = ArrowExamples(source), ()  # of any size: windowed without being held
+    else:
+        examples = kept = _sample(read_squad(source), questions, seed)
+    key = windows_key(examples, tokenizer, config)
+    return Dataset(kept, load_windows(examples, tokenizer, config, cache_dir, key), key)
+
+
+def _sample(examples: Sequence[Example], count: int | None, seed: int) -> Sequence[Example]:
+    """`count` examples at random, in their order; all of them when there are no more."""
+    if count is None or count >= len(examples):
+        return examples
+    chosen = np.random.default_rng(seed).choice(len(examples), count, replace=False)
+    return [examples[i] for i in sorted(chosen)]

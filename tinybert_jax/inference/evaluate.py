@@ -1,0 +1,53 @@
+"""Score a model on a data set: forward over all windows, answers, official metrics."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinybert_jax.data import Dataset
+from tinybert_jax.inference.predict import predict_logits
+from tinybert_jax.model import BertForQuestionAnswering
+from tinybert_jax.model.bert import Params
+from tinybert_jax.scoring import AnswerConfig, Answers, find_answers, metric_intervals, question_scores, squad_metrics
+from tinybert_jax.store.files import write_json
+
+
+class Evaluation(NamedTuple):
+    """Official metrics in percent, with the intervals of exact and F1, and the answers they were measured on."""
+
+    metrics: dict[str, Any]
+    answers: Answers
+
+
+def evaluate(
+    model: BertForQuestionAnswering,
+    params: Params,
+    data: Dataset,
+    answers: AnswerConfig | None = None,
+    *,
+    batch_size: int = 32,
+    buckets: Sequence[int] = (),
+) -> Evaluation:
+    """Answers every question of `data` and scores the answers by the official SQuAD rules.
+
+    Args:
+        model: the network.
+        params: its parameters.
+        data: questions and their windows.
+        answers: how answers are read off the logits.
+        batch_size: windows a forward.
+        buckets: batch lengths.
+    """
+    logits = predict_logits(model, params, data.windows, batch_size=batch_size, buckets=buckets)
+    found = find_answers(data.examples, data.windows, logits, answers)
+    metrics = squad_metrics(data.examples, found.predictions, found.null_odds, threshold=np.inf)
+    return Evaluation(metrics | metric_intervals(question_scores(data.examples, found.predictions)), found)
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """Writes metrics.json, predictions.json and null_odds.json, each whole or not at all."""
+    write_json(folder / "metrics.json", evaluation.metrics)
+    write_json(folder / "predictions.json", evaluation.answers.predictions)
+    write_json(folder / "null_odds.json", evaluation.answers.null_odds)

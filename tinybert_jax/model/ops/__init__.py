@@ -1,0 +1,1 @@
+"""The networks' operations, each with the gradient that trains it fastest."""

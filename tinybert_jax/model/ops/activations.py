@@ -1,0 +1,39 @@
+"""The feed-forward network's activations, by their names in transformers' `config.json`."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from tinybert_jax.model.ops.products import accurate
+
+
+@jax.custom_vjp
+def gelu(x: Array) -> Array:
+    """x·Φ(x), exactly (Hendrycks & Gimpel 2016): computed in float32, returned in the type of `x`.
+
+    Only `x` is kept for the gradient, Φ(x) + x·φ(x), which is computed from it anew.
+    """
+    exact = accurate(x)
+    return (exact * _distribution(exact)).astype(x.dtype)
+
+
+def _distribution(x: Array) -> Array:
+    return 0.5 * (1 + jax.lax.erf(x * 0.5**0.5))
+
+
+def _forward(x: Array) -> tuple[Array, Array]:
+    return gelu(x), x
+
+
+def _backward(x: Array, gradient: Array) -> tuple[Array]:
+    # Behind the barrier, or the compiler would keep the forward's Φ, in float32, until now.
+    x, gradient = jax.lax.optimization_barrier((x, gradient))
+    exact = accurate(x)
+    density = jnp.exp(-0.5 * exact**2) * (0.5 / jnp.pi) ** 0.5
+    return ((gradient * (_distribution(exact) + exact * density)).astype(x.dtype),)
+
+
+gelu.defvjp(_forward, _backward)
+
+ACTIVATIONS = {"gelu": gelu, "gelu_new": nn.gelu, "relu": nn.relu}

@@ -1,0 +1,85 @@
+"""Outputs appear whole or not at all: written under a temporary name, then renamed. And locks."""
+
+import dataclasses
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tinybert_jax.errors import UserError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary sibling of `path` to write a file or a folder to; renames it to `path` on success.
+
+    On an exception the temporary is removed and whatever was at `path` stays as it was.
+    """
+    path = Path(path).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary, replaced = scratch / path.name, scratch / "replaced"
+    try:
+        yield temporary
+        if path.is_dir() and temporary.is_dir():  # not replaced in one call: the old one steps aside first
+            path.replace(replaced)
+        temporary.replace(path)
+    except BaseException:
+        if replaced.exists() and not path.exists():  # interrupted between the two
+            replaced.replace(path)
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def alone(path: str | Path, work: str) -> Iterator[None]:
+    """Holds the lock `path`, once no other process does; a process that ends, however it does, gives it back.
+
+    Args:
+        path: the lock's file, created if missing.
+        work: what a process that has to wait says the other one computes.
+    """
+    import fcntl
+
+    with Path(path).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting: another process computes {work}", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        UserError: the file is missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from error
+
+
+def as_json(value: Any) -> Any:
+    """Dataclasses as objects that name their class, so that two objectives with equal fields differ."""
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"": type(value).__name__, **fields}
+    if isinstance(value, tuple):
+        return [as_json(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

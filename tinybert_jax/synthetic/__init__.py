@@ -1,0 +1,1 @@
+"""The generated task of the quickstart: data, and untrained models."""
