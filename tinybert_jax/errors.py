@@ -6,10 +6,34 @@ from collections.abc import Callable
 
 
 class UserError(ValueError):
-    """Something the user can mend: the message states the rule, the value received and what to do.
+    """Something the user can correct: the message states the rule, the value received and what to do.
 
     Library code raises it; scripts print it without a traceback and exit with status 2.
     """
+
+
+def check(field: str, value: object, holds: bool, rule: str) -> None:
+    """Raises a UserError that states the rule and the value where the rule does not hold.
+
+    Args:
+        field: the setting's name, as the user wrote it.
+        value: what it was set to.
+        holds: whether the value is allowed.
+        rule: what is allowed, "in [0, 1)" say.
+    """
+    if not holds:
+        raise UserError(f"{field} must be {rule}, got {value}")
+
+
+def check_least(settings: object, **least: float) -> None:
+    """Checks fields of `settings` against their smallest allowed values; a field that is None is not set.
+
+    Raises:
+        UserError: a field is below its least value, or not a number.
+    """
+    for field, bound in least.items():
+        value = getattr(settings, field)
+        check(field, value, value is None or value >= bound, f"at least {bound}")
 
 
 def run_script(main: Callable[[], int | None]) -> None:
