@@ -57,7 +57,7 @@ class Runner(Protocol):
 
 
 class Teacher:
-    """The forwards that fill the cache, as `inference.predict_blocks` runs them: each batch's logits are fetched at once."""
+    """The forwards that fill the cache, as `predict_blocks` runs them: the logits of each batch are fetched at once."""
 
     def __init__(self, shape: Shape, dtype: str):
         network, _ = networks(shape, dtype, DROPOUT)
