@@ -15,7 +15,6 @@ from tinybert_jax.augment.words import split_words
 from tinybert_jax.data import Answer, Example
 
 CONTEXT = "The  Cat sat on 3 mats, e\u0301n fin."
-README = Path(__file__).parents[2] / "README.md"
 PARAGRAPH = [
     Example("q1", "Who sat?", CONTEXT, (Answer("Cat", 5), Answer("The  Cat", 0)), "Cats"),
     Example("q2", "On what?", CONTEXT, (Answer("3 mats", 16),), "Cats"),

@@ -20,7 +20,7 @@ from tinybert_jax.data import Answer, Example
 from tinybert_jax.errors import UserError
 
 CONTEXT = "The  Cat sat on 3 mats, e\u0301n fin."
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "augmentation.md"
 PARAGRAPH = [
     Example("q1", "Who sat?", CONTEXT, (Answer("Cat", 5), Answer("The  Cat", 0)), "Cats"),
     Example("q2", "On what?", CONTEXT, (Answer("3 mats", 16),), "Cats"),
@@ -60,7 +60,7 @@ def test_an_answer_protects_words_it_only_touches(tokenizer):
 
 
 def preset_rows():
-    """The README's table: a row for every rule in which the presets differ."""
+    """The documentation's table: a row for every rule in which the presets differ."""
     yield "| | " + " | ".join(f"`{name}`" for name in AUGMENT_PRESETS) + " |"
     yield "| --- " * (len(AUGMENT_PRESETS) + 1) + "|"
     for field in dataclasses.fields(AugmentRules):
@@ -69,8 +69,8 @@ def preset_rows():
             yield f"| `{field.name}` | " + " | ".join(values) + " |"
 
 
-def test_the_readme_s_table_is_what_the_presets_are():
-    match = re.search(r"<!-- augment-presets -->\n(.*?)\n<!-- /augment-presets -->", README.read_text(), re.DOTALL)
+def test_the_documented_table_is_what_the_presets_are():
+    match = re.search(r"<!-- augment-presets -->\n(.*?)\n<!-- /augment-presets -->", PAGE.read_text(), re.DOTALL)
     assert match is not None
     assert match[1].splitlines() == list(preset_rows())
 

@@ -1,4 +1,4 @@
-"""The presets are what their sources did, and what the README says of them."""
+"""The presets are what their sources did, and what the documentation says of them."""
 
 import dataclasses
 import re
@@ -9,7 +9,7 @@ import pytest
 from tinybert_jax.distill import PRESETS, Intermediate, Prediction, Preset, Projection, UpdateRule
 from tinybert_jax.distill.presets import HAYSTACK, HUAWEI, PAPER, RECOMMENDED
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "method.md"
 
 
 def settings(value, prefix=""):
@@ -22,7 +22,7 @@ def settings(value, prefix=""):
 
 
 def table() -> str:
-    """The README's table: a row for every setting in which the presets differ."""
+    """The documentation's table: a row for every setting in which the presets differ."""
     columns = {name: dict(settings(preset)) for name, preset in PRESETS.items()}
     lines = [f"| | {' | '.join(f'`{name}`' for name in columns)} |", "| --- " * (len(columns) + 1) + "|"]
     for setting in sorted(columns["haystack"].keys() - {"source"}, key=list(columns["haystack"]).index):
@@ -32,8 +32,8 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def test_the_readme_s_table_is_what_the_presets_are():
-    match = re.search(r"<!-- presets -->\n(.*?)\n<!-- /presets -->", README.read_text(), re.DOTALL)
+def test_the_documented_table_is_what_the_presets_are():
+    match = re.search(r"<!-- presets -->\n(.*?)\n<!-- /presets -->", PAGE.read_text(), re.DOTALL)
     assert match is not None
     assert match[1] == table()
 
