@@ -2,30 +2,36 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from tinybert_jax.distill import PRESETS, Intermediate, Prediction, Preset, Projection, UpdateRule
-from tinybert_jax.distill.presets import HAYSTACK, HUAWEI, PAPER, RECOMMENDED
+from tinybert_jax.augment.rules import AugmentRules
+from tinybert_jax.distill import Intermediate, Prediction, Projection, UpdateRule
+from tinybert_jax.run.presets import HAYSTACK, HUAWEI, PAPER, PRESETS, RECOMMENDED, Preset, PresetName
 
 README = Path(__file__).parents[2] / "README.md"
 
 
 def settings(value, prefix=""):
-    for field in dataclasses.fields(value):
-        inner = getattr(value, field.name)
+    """Every setting by its path; objectives stand under their tags alone."""
+    fields = value if isinstance(value, Mapping) else vars(value)
+    for name, inner in fields.items():
         if dataclasses.is_dataclass(inner):
-            yield from settings(inner, f"{prefix}{field.name}.")
+            yield from settings(inner, f"{prefix}{name}.")
+        elif isinstance(inner, Mapping):
+            yield from settings(inner, prefix)
         else:
-            yield f"{prefix}{field.name}", inner
+            yield f"{prefix}{name}", inner
 
 
 def table() -> str:
     """The README's table: a row for every setting in which the presets differ."""
     columns = {name: dict(settings(preset)) for name, preset in PRESETS.items()}
     lines = [f"| | {' | '.join(f'`{name}`' for name in columns)} |", "| --- " * (len(columns) + 1) + "|"]
-    for setting in sorted(columns["haystack"].keys() - {"source"}, key=list(columns["haystack"]).index):
+    for setting in [setting for setting in columns["haystack"] if setting != "source"]:
         values = [str(column[setting]) for column in columns.values()]
         if len(set(values)) > 1:
             lines.append(f"| `{setting}` | {' | '.join(values)} |")
@@ -41,6 +47,7 @@ def test_the_readme_s_table_is_what_the_presets_are():
 def test_every_preset_says_where_it_comes_from():
     assert all(preset.source for preset in PRESETS.values())
     assert list(PRESETS.values()) == [HAYSTACK, HUAWEI, PAPER, RECOMMENDED]
+    assert get_args(PresetName) == tuple(PRESETS)
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
@@ -50,26 +57,44 @@ def test_presets_are_values(preset):
         preset.source = "elsewhere"
 
 
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_objectives_stand_under_their_tags(preset):
+    assert list(preset.objectives) == ["intermediate", "prediction"]
+    assert all(objective.tag == tag for tag, objective in preset.objectives.items())
+
+
 def test_haystack_is_what_haystack_ran():
     assert dataclasses.replace(HAYSTACK, source="") == Preset(
         source="",
-        intermediate=Intermediate("probabilities", "counted", "uniform", "uniform", "equal", True),
-        prediction=Prediction(temperature=1.0, soft_weight=1.0, padding="counted", head_dropout=0.1),
-        rule=UpdateRule(True, 1e-8, "all", "global", "zero"),
+        objectives={
+            "intermediate": Intermediate("probabilities", "counted", "uniform", "uniform", "equal", True),
+            "prediction": Prediction(temperature=1.0, soft_weight=1.0, padding="counted", head_dropout=0.1),
+        },
+        rule=UpdateRule(True, 1e-8, "all", "global"),
+        augment=AugmentRules("any", True, False, 512, 100_000, "empty", False, False, "single"),
     )
 
 
 def test_huawei_is_what_huawei_ran():
-    assert HUAWEI.intermediate.compare == "scores"
-    assert HUAWEI.intermediate.projection == Projection("shared", bias=True, always=True)
-    assert HUAWEI.intermediate.teacher_dropout and HUAWEI.prediction.teacher_dropout
-    assert UpdateRule(False, 1e-6, "matrices", "tensor", "zero") == HUAWEI.rule
+    intermediate, prediction = HUAWEI.objectives.values()
+    assert intermediate.compare == "scores"
+    assert intermediate.projection == Projection("shared", bias=True, always=True)
+    assert intermediate.teacher_dropout and prediction.teacher_dropout
+    assert UpdateRule(False, 1e-6, "matrices", "tensor") == HUAWEI.rule
+    augment = HUAWEI.augment
+    assert (augment.words, augment.pair, augment.originals, augment.distinct) == ("a-z", True, True, True)
+
+
+def test_the_paper_s_words_are_replaced_as_its_authors_released():
+    assert PAPER.augment == HUAWEI.augment
 
 
 def test_what_we_recommend_is_masked_projects_only_where_it_must_and_keeps_the_teacher_still():
-    for objective in (RECOMMENDED.intermediate, RECOMMENDED.prediction):
+    intermediate, prediction = RECOMMENDED.objectives.values()
+    for objective in (intermediate, prediction):
         assert objective.padding == "masked"
         assert not objective.teacher_dropout
-    assert RECOMMENDED.intermediate.compare == "scores"
-    assert RECOMMENDED.intermediate.attention_weight == 0.01
-    assert RECOMMENDED.intermediate.projection == Projection("per-state", bias=False, always=False)
+    assert intermediate.compare == "scores"
+    assert intermediate.attention_weight == 0.01
+    assert intermediate.projection == Projection("per-state", bias=False, always=False)
+    assert AugmentRules() == RECOMMENDED.augment
