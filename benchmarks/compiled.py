@@ -30,9 +30,10 @@ from kernels import Kernel, find_kernels
 from ours import networks, objective_of
 from tables import markdown
 
-from tinybert_jax.distill import PRESETS, OptimizerConfig, TrainState, make_optimizer, make_train_step
+from tinybert_jax.distill import OptimizerConfig, TrainState, make_optimizer, make_train_step
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.model import freeze, init_params
+from tinybert_jax.run.presets import PRESETS
 
 H100 = """
 gpu_device_info {

@@ -10,7 +10,6 @@ from common import DROPOUT, Device, Job, Shape
 
 from tinybert_jax.data import Batch
 from tinybert_jax.distill import (
-    PRESETS,
     Objective,
     OptimizerConfig,
     create_state,
@@ -18,6 +17,7 @@ from tinybert_jax.distill import (
     make_train_step,
 )
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, freeze, init_params
+from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.run.runtime import run_one_at_a_time
 from tinybert_jax.sharding import data_mesh, replicate, shard_batch
 
@@ -26,8 +26,9 @@ def objective_of(preset: str, job: Job, dropout: float) -> Objective:
     """What the preset compares in the job's stage; without dropout, none before the span head either."""
     chosen = PRESETS[preset]
     if job.stage == 1:
-        return chosen.intermediate
-    return chosen.prediction if dropout else replace(chosen.prediction, head_dropout=0.0)
+        return chosen.objectives["intermediate"]
+    prediction = chosen.objectives["prediction"]
+    return prediction if dropout else replace(prediction, head_dropout=0.0)
 
 
 def networks(shape: Shape, dtype: str, dropout: float) -> tuple[BertForQuestionAnswering, BertForQuestionAnswering]:

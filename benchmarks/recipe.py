@@ -35,11 +35,11 @@ from ours import Ours, matmul_peak, networks, objective_of, random_params
 from projection import Part, bucket_table, count_windows, padded_seconds, part_table, steps_at
 from worker import allocator
 
-from tinybert_jax.augment.rules import AUGMENT_PRESETS
 from tinybert_jax.data import Batch, WindowConfig, Windows, load_tokenizer, load_windows, read_squad
 from tinybert_jax.data.batches import collate
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.model import forward
+from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.run.runtime import keep_freed_memory
 from tinybert_jax.sharding import data_mesh, replicate, shard_batch
 from tinybert_jax.store.files import write_json
@@ -126,7 +126,7 @@ def project(args: argparse.Namespace, windows: Windows, tokenised: float | None)
     shape, buckets, histogram = args.shape, args.buckets, count_windows(windows, args.buckets)
     batches, making = pick_batches(windows, shape.batch, buckets)
     # The file's windows are stage 2's; stage 1's are the augmented data's, which may hold the originals again.
-    augmented = args.copies + AUGMENT_PRESETS[args.preset].originals if args.copies else 0
+    augmented = args.copies + PRESETS[args.preset].augment.originals if args.copies else 0
     parts = [Part("0: tokenising", None, 1 + augmented, [tokenised])] if tokenised else []
 
     def add(stage: str, make: Callable[[], Runner], some: Batches, steps: dict[int, int], flops: Flops) -> None:

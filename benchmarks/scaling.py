@@ -35,9 +35,10 @@ from ours import Ours, networks, objective_of
 from worker import environment
 
 from tinybert_jax.data import Batch
-from tinybert_jax.distill import PRESETS, OptimizerConfig, TrainState, make_optimizer, make_train_step
+from tinybert_jax.distill import OptimizerConfig, TrainState, make_optimizer, make_train_step
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.model import init_params
+from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.run.runtime import keep_freed_memory
 from tinybert_jax.sharding import data_mesh
 from tinybert_jax.store.files import write_json

@@ -82,7 +82,7 @@ def train_part(part: Part, recipe: Recipe, materials: Materials) -> Model:
     """Trains one model through its stages."""
     model = part.start
     for number, stage in enumerate(part.stages, start=1):
-        name = f"{number}-{type(stage.objective).__name__.lower()}"
+        name = f"{number}-{stage.objective.tag}"
         model = train_stage(name, stage, model, part, recipe, materials)
     if part.stages:
         plot_curves(part.folder)

@@ -1,4 +1,4 @@
-"""The shape of a BERT or a RoBERTa, and the named sizes of the papers."""
+"""The shape of a BERT or a RoBERTa."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -115,18 +115,3 @@ class BertConfig:
         fields["dtype"] = "float32"  # the precision the parameters are stored in
         tokens = _ROBERTA_TOKENS if self.model_type == "roberta" else {}
         return {"architectures": [f"{self.model_type.capitalize()}For{task}"], **fields, **tokens}
-
-
-def bert_base() -> BertConfig:
-    """BERT-base, 110 M parameters (Devlin et al. 2019)."""
-    return BertConfig()
-
-
-def tinybert_6l_768() -> BertConfig:
-    """TinyBERT6, 67 M parameters (Jiao et al. 2020, section 4.1)."""
-    return BertConfig(num_hidden_layers=6)
-
-
-def tinybert_4l_312() -> BertConfig:
-    """TinyBERT4, 14.5 M parameters (Jiao et al. 2020, section 4.1)."""
-    return BertConfig(hidden_size=312, num_hidden_layers=4, intermediate_size=1200)

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from tinybert_jax.distill import PRESETS
 from tinybert_jax.errors import UserError
+from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.run.recipe import Recipe, with_preset
 from tinybert_jax.run.recipes import RECIPES
 
@@ -27,7 +27,7 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path]:
         raise UserError(f"unknown recipe {name!r}: one of {', '.join(RECIPES)} must come first")
     # Before the rest, as what follows overrides it.
     presets = argparse.ArgumentParser(prog=f"train.py {name}", add_help=False, allow_abbrev=False)
-    presets.add_argument("--preset", choices=PRESETS, help="what a known system compares, and how it updates")
+    presets.add_argument("--preset", choices=PRESETS, help="a known system's objectives, updates and augmentation")
     chosen, overrides = presets.parse_known_args(overrides)
     recipe = RECIPES[name]() if chosen.preset is None else with_preset(RECIPES[name](), PRESETS[chosen.preset])
     without_prefix = tyro.conf.arg(name="")
