@@ -152,8 +152,8 @@ def command_line(
     elif predictions is not None:
         metrics = score_predictions(data, predictions, null_odds, threshold)
     else:
-        from tinybert_jax.run.recipe import default_cache
         from tinybert_jax.run.runtime import configure
+        from tinybert_jax.store.cache import default_cache
 
         configure(default_cache())
         metrics = score_model(model, data, output, windows, answers, batch_size, dtype)
@@ -164,7 +164,7 @@ def main() -> None:
     """Runs the command line."""
     import tyro
 
-    tyro.cli(command_line, prog="evaluate.py")
+    tyro.cli(command_line, prog="tinybert evaluate")
 
 
 if __name__ == "__main__":

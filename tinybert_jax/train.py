@@ -137,7 +137,7 @@ def cached_logits_of(
     if teacher is None or recipe.teacher_cache == "off" or not stage.objective.reads_cache:
         return ()
     data = data_of(stage, materials)
-    into = (data.windows, data.key, recipe.cache / "logits", recipe.teacher_cache)
+    into = (data.windows, data.key, recipe.cache, recipe.teacher_cache)
     settings = {"batch_size": recipe.eval_batch_size, "buckets": recipe.batch_lengths}
     return tuple(cached_logits(model, *into, **settings) for model in (teacher, *materials.more_teachers))
 

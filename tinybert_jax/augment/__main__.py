@@ -17,8 +17,8 @@ from tinybert_jax.data import read_squad
 from tinybert_jax.data.squad_writer import check_squad_path, paragraphs_of
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.run.presets import PRESETS, PresetName
-from tinybert_jax.run.recipe import default_cache
 from tinybert_jax.run.runtime import configure
+from tinybert_jax.store.cache import default_cache
 
 
 def augment(
@@ -71,7 +71,7 @@ def main() -> None:
         configure(named["cache"] or default_cache())
         augment(*positional, **named)
 
-    tyro.cli(command, prog="python -m tinybert_jax.augment", config=(tyro.conf.PositionalRequiredArgs,))
+    tyro.cli(command, prog="tinybert augment", config=(tyro.conf.PositionalRequiredArgs,))
 
 
 if __name__ == "__main__":

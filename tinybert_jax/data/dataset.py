@@ -38,7 +38,7 @@ def read_dataset(
         source: as `read_squad` has it.
         tokenizer: as `build_windows` has it.
         config: likewise.
-        cache_dir: where windows are kept, each data set's in a folder of its own.
+        cache_dir: the cache's folder.
         questions: how many are sampled at random; None for all.
         seed: of that sample.
 

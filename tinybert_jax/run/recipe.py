@@ -13,12 +13,8 @@ from tinybert_jax.errors import UserError, check_least
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.run.presets import Preset
 from tinybert_jax.scoring import AnswerConfig
+from tinybert_jax.store.cache import default_cache
 from tinybert_jax.synthetic.task import SyntheticTask
-
-
-def default_cache() -> Path:
-    """Where what is worth keeping between runs is kept, unless told otherwise."""
-    return Path.home() / ".cache" / "tinybert_jax"
 
 
 @dataclass(frozen=True, kw_only=True)
