@@ -7,7 +7,7 @@
 Prints the official metrics as JSON on stdout, and 95% bootstrap intervals of exact and F1. With a model, --output also
 writes metrics.json, predictions.json and null_odds.json. With --against, prints both files' metrics and how far A is
 ahead of B: the mean difference, its interval and its p-value by a paired bootstrap. FILE is SQuAD 1.1 or 2.0 JSON,
-plain or gzipped, or a hub data set such as rajpurkar/squad_v2:validation.
+plain or gzipped, an .arrow file of `augment`, or a hub data set such as rajpurkar/squad_v2:validation.
 """
 
 import dataclasses
