@@ -5,13 +5,12 @@ the file too.
 """
 
 import hashlib
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tinybert_jax.data.example import Answer, Example
-from tinybert_jax.errors import UserError
+from tinybert_jax.store.arrow import read_batches, write_rows
 
 _ROWS = 256  # paragraphs in a record batch: what is held in memory at once
 
@@ -42,28 +41,13 @@ class ArrowExamples:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _batches(self) -> Iterator[Any]:
-        import pyarrow as pa
-
-        try:
-            with pa.memory_map(str(self.path)) as file, pa.ipc.open_stream(file) as reader:
-                if reader.schema != _schema():
-                    raise UserError(
-                        f"{self.path} must hold a SQuAD paragraph a row, with the columns title, context and qas of "
-                        f"`augment`, got {', '.join(reader.schema.names)}"
-                    )
-                yield from reader
-        except (OSError, pa.ArrowException) as error:
-            raise UserError(f"cannot read the Arrow file {self.path}: {error}") from error
+        content = "a SQuAD paragraph a row, with the columns title, context and qas of `augment`"
+        return read_batches(self.path, _schema(), content)
 
 
 def write_arrow(path: Path, paragraphs: Iterable[Sequence[Example]]) -> None:
     """Writes paragraphs, each the questions about one context, without holding more than some of them."""
-    import pyarrow as pa
-
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, _schema()) as writer:
-        rows = map(_row, paragraphs)
-        while some := list(itertools.islice(rows, _ROWS)):
-            writer.write_batch(pa.RecordBatch.from_pylist(some, schema=_schema()))
+    write_rows(path, _schema(), map(_row, paragraphs), _ROWS)
 
 
 def _row(paragraph: Sequence[Example]) -> dict[str, Any]:
