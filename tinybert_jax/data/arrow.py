@@ -15,7 +15,7 @@ import numpy as np
 
 from tinybert_jax.data.example import Example
 from tinybert_jax.data.validation import Row, field, paragraph_rows, to_example
-from tinybert_jax.errors import UserError
+from tinybert_jax.store.arrow import read_batches, write_rows
 
 _ROWS = 256  # paragraphs in a record batch: what is held in memory at once
 
@@ -38,7 +38,8 @@ class ArrowExamples(Sequence[Example]):
             UserError: missing, unreadable, damaged, or other columns.
         """
         self.path, self._check_offsets = Path(path), check_offsets
-        self._batches = _map_batches(self.path)
+        content = "a SQuAD paragraph a row, with the columns title, context and qas of `augment`"
+        self._batches = list(read_batches(self.path, _schema(), content))  # which stay on the disk until they are read
         self._first_rows = _counted_before([batch.num_rows for batch in self._batches])
         questions = [batch.column("qas").value_lengths().fill_null(0).to_numpy() for batch in self._batches]
         self._first_questions = _counted_before(np.concatenate([np.empty(0, np.int64), *questions]))  # of each row
@@ -78,25 +79,6 @@ class ArrowExamples(Sequence[Example]):
             yield from paragraph_rows(paragraph, field(paragraph, "title", str, where), where)
 
 
-def _map_batches(path: Path) -> list[Any]:
-    """The file's record batches, which stay on the disk until they are read."""
-    import pyarrow as pa
-
-    try:
-        with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
-            if reader.schema != _schema():
-                raise UserError(
-                    f"{path} must hold a SQuAD paragraph a row, with the columns title, context and qas of "
-                    f"`augment`, got {', '.join(reader.schema.names)}"
-                )
-            batches = list(reader)
-        for batch in batches:
-            batch.validate(full=True)  # reading a damaged batch could end the process
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"cannot read the Arrow file {path}: {error}") from error
-    return batches
-
-
 def _to_list(array: Any) -> list[Any]:
     """`array.to_pylist()`, nulls included, in a fifth of its time: that one makes an object of every value first."""
     import pyarrow as pa
@@ -123,12 +105,7 @@ def _counted_before(counts: Sequence[int] | np.ndarray) -> np.ndarray:
 
 def write_arrow(path: Path, paragraphs: Iterable[Sequence[Example]]) -> None:
     """Writes paragraphs, each the questions about one context, without holding more than some of them."""
-    import pyarrow as pa
-
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, _schema()) as writer:
-        rows = map(_row, paragraphs)
-        while some := list(itertools.islice(rows, _ROWS)):
-            writer.write_batch(pa.RecordBatch.from_pylist(some, schema=_schema()))
+    write_rows(path, _schema(), map(_row, paragraphs), _ROWS)
 
 
 def _row(paragraph: Sequence[Example]) -> dict[str, Any]:

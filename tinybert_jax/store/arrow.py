@@ -27,7 +27,7 @@ def read_batches(path: Path, schema: Any, content: str) -> Iterator[Any]:
         content: what the file must hold, for the message.
 
     Raises:
-        UserError: missing, unreadable, or another schema.
+        UserError: missing, unreadable, damaged, or another schema.
     """
     import pyarrow as pa
 
@@ -35,6 +35,8 @@ def read_batches(path: Path, schema: Any, content: str) -> Iterator[Any]:
         with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
             if reader.schema != schema:
                 raise UserError(f"{path} must hold {content}, got {', '.join(reader.schema.names)}")
-            yield from reader
+            for batch in reader:
+                batch.validate(full=True)  # reading a damaged batch could end the process
+                yield batch
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"cannot read the Arrow file {path}: {error}") from error
