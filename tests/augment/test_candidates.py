@@ -8,12 +8,14 @@ import pytest
 
 from tinybert_jax.augment import candidates as module
 from tinybert_jax.augment.candidates import Candidates, load_masked_lm
-from tinybert_jax.augment.rules import HAYSTACK, HUAWEI, RECOMMENDED, AugmentConfig
+from tinybert_jax.augment.rules import AugmentConfig
 from tinybert_jax.data import Answer, Example
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertForQuestionAnswering, save_pretrained
+from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.tracking import read_metrics
 
+HAYSTACK, HUAWEI, RECOMMENDED = (PRESETS[name].augment for name in ("haystack", "huawei", "recommended"))
 CONFIG = AugmentConfig(candidates=5, dtype="float32")
 
 pytestmark = pytest.mark.filterwarnings("ignore:no GloVe vectors were given")

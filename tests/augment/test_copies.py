@@ -5,14 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinybert_jax.augment.copies import Replaceable, cased_like, draw_copies, join_words
-from tinybert_jax.augment.rules import (
-    HAYSTACK,
-    AugmentConfig,
-    AugmentRules,
-)
+from tinybert_jax.augment.rules import AugmentConfig, AugmentRules
 from tinybert_jax.augment.words import split_words
 from tinybert_jax.data import Answer, Example
+from tinybert_jax.run.presets import PRESETS
 
+HAYSTACK, HUAWEI, RECOMMENDED = (PRESETS[name].augment for name in ("haystack", "huawei", "recommended"))
 CONTEXT = "The  Cat sat on 3 mats, e\u0301n fin."
 PARAGRAPH = [
     Example("q1", "Who sat?", CONTEXT, (Answer("Cat", 5), Answer("The  Cat", 0)), "Cats"),
