@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from tinybert_jax.distill.objectives import LabelledBatch, Metrics, Objective
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig, Outputs
 from tinybert_jax.model.bert import AttentionOutput, Params
+from tinybert_jax.model.ops.platform import PORTABLE, Platform
 
 
 class AttentionDroppedWarning(UserWarning):
@@ -91,11 +93,12 @@ class Intermediate(Objective):
         projection: Params,
         batch: LabelledBatch,
         step: Array | int = 0,
+        platform: Platform = PORTABLE,
     ) -> tuple[Array, Metrics]:
         """Weighted sum, over mapped layers, of the hidden states' and the attention's mean squared errors."""
         assert teacher is not None
         hidden = self._hidden_loss(student, teacher, projection, batch.attention_mask)
-        attention = self._attention_loss(student, teacher, batch.attention_mask)
+        attention = self._attention_loss(student, teacher, batch.attention_mask, platform)
         total = self.hidden_weight * hidden + self.attention_weight * attention
         return total, {"hidden": hidden, "attention": attention}
 
@@ -108,11 +111,11 @@ class Intermediate(Objective):
             terms.append(losses.hidden_mse(projected, teacher.hidden_states[g], positions))
         return jnp.stack(terms).sum()
 
-    def _attention_loss(self, student: Outputs, teacher: Outputs, mask: Array) -> Array:
+    def _attention_loss(self, student: Outputs, teacher: Outputs, mask: Array, platform: Platform) -> Array:
         heads = _head_count(student), _head_count(teacher)
         if not self.attention_weight or (self.heads == "drop" and heads[0] != heads[1]):
             return jnp.zeros(())
-        compare = _compare_scores if self.compare == "scores" else _compare_probabilities
+        compare = partial(_compare_scores, platform=platform) if self.compare == "scores" else _compare_probabilities
         positions = losses.positions_of(mask, self.padding)
         layers = enumerate(resolve_layer_map(self.attention_map, *_layer_counts(student, teacher)))
         terms = [compare(student, m, teacher, g - 1, min(heads), mask, positions) for m, g in layers]
@@ -130,13 +133,20 @@ def _head_count(outputs: Outputs) -> int:
 
 
 def _compare_scores(
-    student: Outputs, m: int, teacher: Outputs, g: int, heads: int, mask: Array, positions: Array
+    student: Outputs,
+    m: int,
+    teacher: Outputs,
+    g: int,
+    heads: int,
+    mask: Array,
+    positions: Array,
+    platform: Platform,
 ) -> Array:
     assert student.queries is not None and student.keys is not None
     assert teacher.queries is not None and teacher.keys is not None
     ours = group_heads(student.queries[m], student.keys[m], heads)
     theirs = group_heads(teacher.queries[g], teacher.keys[g], heads)
-    return losses.score_mse_gram(*ours, *theirs, mask, positions)
+    return losses.score_mse_gram(*ours, *theirs, mask, positions, platform)
 
 
 def _compare_probabilities(

@@ -13,7 +13,8 @@ from jax import Array
 
 from tinybert_jax.distill.gram import squared_score_differences
 from tinybert_jax.model.ops.dropout import dropout_rows
-from tinybert_jax.model.ops.products import accurate
+from tinybert_jax.model.ops.platform import PORTABLE, Platform
+from tinybert_jax.model.ops.products import at_least_float32
 
 Padding = Literal["masked", "counted"]
 
@@ -49,7 +50,7 @@ def hidden_mse(student: Array, teacher: Array, positions: Array) -> Array:
         positions: (B, T), True where the mean runs.
     """
     _check_same_shape("hidden states", student, teacher)
-    squares = jnp.where(positions[..., None], (accurate(student) - accurate(teacher)) ** 2, 0)
+    squares = jnp.where(positions[..., None], (at_least_float32(student) - at_least_float32(teacher)) ** 2, 0)
     return _mean(squares.sum(), positions.sum() * teacher.shape[-1])
 
 
@@ -77,7 +78,7 @@ def attention_mse(student: Array, teacher: Array, mask: Array, positions: Array 
     _check_same_shape("attention matrices", student, teacher)
     positions = mask if positions is None else positions
     pairs = (positions[:, :, None] & mask[:, None, :])[:, None]
-    squares = jnp.where(pairs, (accurate(student) - accurate(teacher)) ** 2, 0)
+    squares = jnp.where(pairs, (at_least_float32(student) - at_least_float32(teacher)) ** 2, 0)
     return _mean(squares.sum(), _pair_count(positions, student.shape[1]))
 
 
@@ -88,6 +89,7 @@ def score_mse_gram(
     teacher_keys: Array,
     mask: Array,
     positions: Array | None = None,
+    platform: Platform = PORTABLE,
 ) -> Array:
     """`attention_mse` of attention scores, without ever forming a (T, S) matrix: from Gram matrices, and exact.
 
@@ -98,11 +100,13 @@ def score_mse_gram(
         teacher_keys: (B, T, N, H_t); head widths may differ, numbers of heads may not.
         mask: (B, T), True at real tokens.
         positions: (B, T), the mean runs over pairs of these; None for the real tokens.
+        platform: what it runs on.
     """
     _check_same_heads(student_queries, teacher_queries)
     positions = mask if positions is None else positions
 
-    total = squared_score_differences(student_queries, student_keys, teacher_queries, teacher_keys, positions, mask)
+    arrays = (student_queries, student_keys, teacher_queries, teacher_keys)
+    total = squared_score_differences(*arrays, positions, mask, platform)
     return _mean(total, _pair_count(positions, student_queries.shape[2]))
 
 
@@ -164,7 +168,7 @@ def probability_mse_blockwise(
 
 
 def _log_softmax_over_tokens(logits: Array, positions: Array) -> Array:
-    logits = accurate(logits)
+    logits = at_least_float32(logits)
     return jax.nn.log_softmax(jnp.where(positions[..., None], logits, jnp.finfo(logits.dtype).min), axis=1)
 
 

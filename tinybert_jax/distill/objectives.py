@@ -11,6 +11,7 @@ from tinybert_jax.distill import losses
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig, Outputs
 from tinybert_jax.model.bert import AttentionOutput, Params
+from tinybert_jax.model.ops.platform import PORTABLE, Platform
 
 Metrics = dict[str, Array]
 
@@ -67,8 +68,9 @@ class Objective(ABC):
         projection: Params,
         batch: LabelledBatch,
         step: Array | int = 0,
+        platform: Platform = PORTABLE,
     ) -> tuple[Array, Metrics]:
-        """The loss of a batch, and its terms by name; `step` counts the stage's batches from 0."""
+        """The loss of a batch on `platform`, and its terms by name; `step` counts the stage's batches from 0."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Finetune(Objective):
         projection: Params,
         batch: LabelledBatch,
         step: Array | int = 0,
+        platform: Platform = PORTABLE,
     ) -> tuple[Array, Metrics]:
         """Cross-entropy of the labelled spans."""
         return losses.span_cross_entropy(student.logits, batch.start, batch.end, batch.attention_mask), {}
@@ -145,6 +148,7 @@ class Prediction(Objective):
         projection: Params,
         batch: LabelledBatch,
         step: Array | int = 0,
+        platform: Platform = PORTABLE,
     ) -> tuple[Array, Metrics]:
         """The weighted sum of both cross-entropies; the metric "kl" is `soft` less the teacher's entropy."""
         assert teacher is not None
