@@ -33,6 +33,7 @@ from tables import markdown
 from tinybert_jax.distill import OptimizerConfig, TrainState, make_optimizer, make_train_step
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.model import freeze, init_params
+from tinybert_jax.model.ops.platform import GPU
 from tinybert_jax.run.presets import PRESETS
 
 H100 = """
@@ -63,11 +64,10 @@ PARTS = (
 
 @contextmanager
 def as_if_on_a_gpu() -> Iterator[None]:
-    """The project and JAX choose what they would choose on a GPU."""
+    """JAX finds the cuDNN of a GPU."""
     from jax._src.cudnn import fused_attention_stablehlo as fused
 
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(jax, "default_backend", lambda: "gpu"))
         stack.enter_context(mock.patch.object(fused, "check_cudnn_version", lambda: 91000))
         stack.enter_context(mock.patch.object(fused, "check_compute_capability", lambda _: True))
         yield
@@ -100,7 +100,7 @@ def compile_step(shape: Shape, job: Job, preset: str, dtype: str) -> Any:
     batch = described(lambda: batch if job.cached else batch._replace(teacher_logits=None))
     with as_if_on_a_gpu():
         objective = objective_of(preset, job, DROPOUT)
-        step: Any = make_train_step(student, None if job.cached else teacher, objective, optimizer)
+        step: Any = make_train_step(student, None if job.cached else teacher, objective, optimizer, GPU)
         return step.lower(state, frozen, batch, key).compile()
 
 

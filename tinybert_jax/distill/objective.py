@@ -7,6 +7,7 @@ from jax import Array
 
 from tinybert_jax.model import BertConfig, Outputs
 from tinybert_jax.model.bert import AttentionOutput, Params
+from tinybert_jax.model.ops.platform import PORTABLE, Platform
 
 Metrics = dict[str, Array]
 
@@ -31,6 +32,7 @@ class LossInputs(NamedTuple):
         params: the objective's own parameters, as `Objective.init_projection` made them.
         batch: masks and labels.
         step: the stage's batches so far, for what changes in the course of a stage; may be traced.
+        platform: what the loss runs on.
     """
 
     student: Outputs
@@ -38,6 +40,7 @@ class LossInputs(NamedTuple):
     params: Params
     batch: LabelledBatch
     step: Array | int = 0
+    platform: Platform = PORTABLE
 
 
 class Objective(ABC):

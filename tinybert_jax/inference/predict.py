@@ -13,6 +13,7 @@ from tinybert_jax.data import Batch, Windows, default_buckets, eval_batches
 from tinybert_jax.data.prefetch import prefetch
 from tinybert_jax.model import BertForQuestionAnswering, forward, freeze
 from tinybert_jax.model.bert import Params
+from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.sharding import data_mesh, replicate, shard_batch
 
 Item = TypeVar("Item")
@@ -74,6 +75,7 @@ def predict_blocks(
     from tqdm import tqdm
 
     mesh = data_mesh()
+    model = model.clone(platform=Platform.of(mesh))
     batch_size = -(-batch_size // mesh.size) * mesh.size
     longest = min(-(-int(windows.lengths.max()) // 64) * 64, model.config.max_positions)
     buckets = buckets or default_buckets(longest)
