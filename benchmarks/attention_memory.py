@@ -1,9 +1,9 @@
-"""Temporary memory of the attention losses' value and gradient, against sequence length.
+"""Temporary memory of the attention loss's value and gradient, against sequence length.
 
     python -m benchmarks.attention_memory [--batch 4] [--heads 12] [--head-size 64]
 
 Prints, as Markdown, what XLA plans to allocate beside inputs and outputs (`memory_analysis` of the compiled
-function; nothing is run): the losses of tinybert_jax beside the same losses of materialised (T, S) matrices.
+function; nothing is run): the loss of tinybert_jax beside the same loss of materialised (T, S) matrices.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from jax import Array
 
 from benchmarks.common import command, table
 from tinybert_jax.distill import losses
+from tinybert_jax.distill.gram import score_mse_gram
 
 LENGTHS = (384, 768, 1536)
 
@@ -33,20 +34,9 @@ def materialised_scores(q_s: Array, k_s: Array, q_t: Array, k_t: Array, *masks: 
     return losses.attention_mse(losses.attention_scores(q_s, k_s), losses.attention_scores(q_t, k_t), *masks)
 
 
-def materialised_probabilities(q_s: Array, k_s: Array, q_t: Array, k_t: Array, *masks: Array) -> Array:
-    """Mean squared error of probability matrices, formed."""
-
-    def softmax(queries: Array, keys: Array) -> Array:
-        scores = losses.attention_scores(queries, keys)
-        return jax.nn.softmax(jnp.where(masks[0][:, None, None, :], scores, jnp.finfo(scores.dtype).min))
-
-    return losses.attention_mse(softmax(q_s, k_s), softmax(q_t, k_t), *masks)
-
-
 LOSSES: dict[str, Callable[..., Array]] = {
-    "scores, Gram": losses.score_mse_gram,
+    "scores, Gram": score_mse_gram,
     "scores, materialised": materialised_scores,
-    "probabilities, materialised": materialised_probabilities,
 }
 
 

@@ -14,7 +14,6 @@ from benchmarks.common import DROPOUT, Device, Job, Shape
 from benchmarks.windows import pick_batches, random_windows
 from tinybert_jax.data import Batch
 from tinybert_jax.distill import (
-    PRESETS,
     Objective,
     OptimizerConfig,
     TrainState,
@@ -24,6 +23,7 @@ from tinybert_jax.distill import (
 )
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, freeze, init_params
+from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.run.runtime import run_one_at_a_time
 from tinybert_jax.sharding import data_mesh, replicate, shard_batch
 
@@ -32,8 +32,9 @@ def objective_of(preset: str, job: Job, dropout: float) -> Objective:
     """What the preset compares in the job's stage; without dropout, none before the span head either."""
     chosen = PRESETS[preset]
     if job.stage == 1:
-        return chosen.intermediate
-    return chosen.prediction if dropout else replace(chosen.prediction, head_dropout=0.0)
+        return chosen.objectives["intermediate"]
+    prediction = chosen.objectives["prediction"]
+    return prediction if dropout else replace(prediction, head_dropout=0.0)
 
 
 def optimizer_of(preset: str) -> Any:

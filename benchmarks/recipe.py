@@ -45,11 +45,11 @@ from benchmarks.common import (
 )
 from benchmarks.ours import Ours, init, networks, objective_of, products
 from benchmarks.windows import RANDOM, AnySource, Batches, Histogram, count_windows, pick_batches, steps_at
-from tinybert_jax.augment.rules import AUGMENT_PRESETS
 from tinybert_jax.data import Batch, Windows
 from tinybert_jax.errors import check, check_least
 from tinybert_jax.model import forward
 from tinybert_jax.model.config import Dtype
+from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.sharding import data_mesh, replicate, shard_batch
 
 SQUAD_WINDOWS = 131_000  # about as many as SQuAD 2.0's training set has, at the default length and overlap
@@ -126,7 +126,7 @@ def measure(runner: Any, batches: Batches, args: Args) -> tuple[dict[int, list[f
 
 def times_augmented(args: Args) -> int:
     """How often stage 1's data holds a window: its copies, and itself unless the preset leaves originals out."""
-    return args.copies + AUGMENT_PRESETS[args.preset].originals if args.copies else 0
+    return args.copies + PRESETS[args.preset].augment.originals if args.copies else 0
 
 
 def project(args: Args, windows: Windows, histogram: Histogram, batches: Batches) -> list[Part]:

@@ -1,7 +1,12 @@
 """TinyBERT distillation of question-answering models, in pure JAX."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from tinybert_jax.errors import UserError
-from tinybert_jax.model import BertConfig, BertForQuestionAnswering, forward, load_pretrained, save_pretrained
+
+if TYPE_CHECKING:
+    from tinybert_jax.model import BertConfig, BertForQuestionAnswering, forward, load_pretrained, save_pretrained
 
 __all__ = [
     "BertConfig",
@@ -11,3 +16,11 @@ __all__ = [
     "load_pretrained",
     "save_pretrained",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports JAX and the networks when they are first asked for: `tinybert --help` does without."""
+    if name not in (*__all__, "model"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    model = importlib.import_module("tinybert_jax.model")
+    return model if name == "model" else getattr(model, name)

@@ -55,7 +55,7 @@ def main() -> None:
     """The command line."""
     import tyro
 
-    tyro.cli(convert, prog="python -m tinybert_jax.convert", config=(tyro.conf.PositionalRequiredArgs,))
+    tyro.cli(convert, prog="tinybert convert", config=(tyro.conf.PositionalRequiredArgs,))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
 Prints the official metrics as JSON on stdout, and 95% bootstrap intervals of exact and F1. With a model, --output also
 writes metrics.json, predictions.json and null_odds.json. With --against, prints both files' metrics and how far A is
 ahead of B: the mean difference, its interval and its p-value by a paired bootstrap. FILE is SQuAD 1.1 or 2.0 JSON,
-plain or gzipped, or a hub data set such as rajpurkar/squad_v2:validation.
+plain or gzipped, an .arrow file of `augment`, or a hub data set such as rajpurkar/squad_v2:validation.
 """
 
 import dataclasses
@@ -152,8 +152,8 @@ def command_line(
     elif predictions is not None:
         metrics = score_predictions(data, predictions, null_odds, threshold)
     else:
-        from tinybert_jax.run.recipe import default_cache
         from tinybert_jax.run.runtime import configure
+        from tinybert_jax.store.cache import default_cache
 
         configure(default_cache())
         metrics = score_model(model, data, output, windows, answers, batch_size, dtype)
@@ -164,7 +164,7 @@ def main() -> None:
     """Runs the command line."""
     import tyro
 
-    tyro.cli(command_line, prog="evaluate.py")
+    tyro.cli(command_line, prog="tinybert evaluate")
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def train_part(part: Part, recipe: Recipe, materials: Materials) -> Model:
     """Trains one model through its stages."""
     model = part.start
     for number, stage in enumerate(part.stages, start=1):
-        name = f"{number}-{type(stage.objective).__name__.lower()}"
+        name = f"{number}-{stage.objective.tag}"
         model = train_stage(name, stage, model, part, recipe, materials)
     if part.stages:
         plot_curves(part.folder)
@@ -137,7 +137,7 @@ def cached_logits_of(
     if teacher is None or recipe.teacher_cache == "off" or not stage.objective.reads_cache:
         return ()
     data = data_of(stage, materials)
-    into = (data.windows, data.key, recipe.cache / "logits", recipe.teacher_cache)
+    into = (data.windows, data.key, recipe.cache, recipe.teacher_cache)
     settings = {"batch_size": recipe.eval_batch_size, "buckets": recipe.batch_lengths}
     return tuple(cached_logits(model, *into, **settings) for model in (teacher, *materials.more_teachers))
 

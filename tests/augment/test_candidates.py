@@ -8,12 +8,14 @@ import pytest
 
 from tinybert_jax.augment import candidates as module
 from tinybert_jax.augment.candidates import Candidates, load_masked_lm
-from tinybert_jax.augment.rules import HAYSTACK, HUAWEI, RECOMMENDED, AugmentConfig
+from tinybert_jax.augment.rules import AugmentConfig
 from tinybert_jax.data import Answer, Example
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertForQuestionAnswering, save_pretrained
+from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.tracking import read_metrics
 
+HAYSTACK, HUAWEI, RECOMMENDED = (PRESETS[name].augment for name in ("haystack", "huawei", "recommended"))
 CONFIG = AugmentConfig(candidates=5, dtype="float32")
 
 pytestmark = pytest.mark.filterwarnings("ignore:no GloVe vectors were given")
@@ -95,7 +97,7 @@ def test_an_interrupted_search_continues_to_the_same_bytes(store, tmp_path, monk
     continued = store()
     assert len(asked) == 3 + 3  # two blocks were kept, the third was begun again
     assert digest(continued) == digest(whole)
-    assert {path.suffix for path in continued.folder.iterdir()} == {".arrow", ".jsonl", ""}
+    assert {path.suffix for path in continued.folder.iterdir()} == {".arrow", ".jsonl", ".json"}
     assert [line["step"] for line in read_metrics(continued.folder)] == [1, 2, 3, 4, 5]
 
 
@@ -113,7 +115,8 @@ def test_a_damaged_block_is_computed_again(store, tmp_path, monkeypatch, damage)
             path.unlink()
         case "another block":
             path.write_bytes((found.folder / "000002.arrow").read_bytes())
-    assert digest(store()) == before
+    with pytest.warns(UserWarning, match=r"damaged \(000001\.arrow\): it is made again"):
+        assert digest(store()) == before
 
 
 def test_a_finished_store_asks_no_model(store, monkeypatch):

@@ -1,21 +1,17 @@
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tinybert_jax.augment.copies import Replaceable, cased_like, draw_copies, join_words
-from tinybert_jax.augment.rules import (
-    HAYSTACK,
-    AugmentConfig,
-    AugmentRules,
-)
+from tinybert_jax.augment.rules import AugmentConfig, AugmentRules
 from tinybert_jax.augment.words import split_words
 from tinybert_jax.data import Answer, Example
+from tinybert_jax.run.presets import PRESETS
 
+HAYSTACK, HUAWEI, RECOMMENDED = (PRESETS[name].augment for name in ("haystack", "huawei", "recommended"))
 CONTEXT = "The  Cat sat on 3 mats, e\u0301n fin."
-README = Path(__file__).parents[2] / "README.md"
 PARAGRAPH = [
     Example("q1", "Who sat?", CONTEXT, (Answer("Cat", 5), Answer("The  Cat", 0)), "Cats"),
     Example("q2", "On what?", CONTEXT, (Answer("3 mats", 16),), "Cats"),

@@ -142,24 +142,27 @@ def test_a_file_is_known_by_its_resolved_path(load, tmp_path, forbid_reading):
 
 
 @pytest.mark.parametrize("name", ["vectors.npy", "words.txt"])
-def test_a_damaged_cache_is_written_anew(load, tmp_path, name):
+def test_a_damaged_cache_is_written_again(load, tmp_path, name):
     load(TEXT)
     (file,) = (tmp_path / "cache" / "glove").glob(f"*/{name}")
     whole = file.read_bytes()
     for content in damage(whole):
         file.write_bytes(content)
-        assert_read(load_glove(tmp_path / "vectors.txt", tmp_path / "cache"))
+        with pytest.warns(UserWarning, match=rf"damaged \({name}\): it is made again"):
+            assert_read(load_glove(tmp_path / "vectors.txt", tmp_path / "cache"))
         assert file.read_bytes() == whole
     file.unlink()
-    assert_read(load_glove(tmp_path / "vectors.txt", tmp_path / "cache"))
+    with pytest.warns(UserWarning, match=rf"damaged \({name}\): it is made again"):
+        assert_read(load_glove(tmp_path / "vectors.txt", tmp_path / "cache"))
 
 
 @pytest.mark.parametrize("vectors", [VECTORS[:3], VECTORS.astype(np.float64), VECTORS[0], np.float32(1)], ids=np.shape)
-def test_a_cache_of_another_shape_is_written_anew(load, tmp_path, vectors):
+def test_a_cache_of_another_shape_is_written_again(load, tmp_path, vectors):
     load(TEXT)
     (file,) = (tmp_path / "cache" / "glove").glob("*/vectors.npy")
     np.save(file, vectors)
-    assert_read(load_glove(tmp_path / "vectors.txt", tmp_path / "cache"))
+    with pytest.warns(UserWarning, match=r"damaged \(vectors\.npy\): it is made again"):
+        assert_read(load_glove(tmp_path / "vectors.txt", tmp_path / "cache"))
 
 
 def test_a_changed_file_is_read(load, tmp_path):

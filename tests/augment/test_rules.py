@@ -1,26 +1,16 @@
 import dataclasses
-import re
-from pathlib import Path
 
 import pytest
 
 from tinybert_jax.augment.copies import Replaceable
-from tinybert_jax.augment.rules import (
-    AUGMENT_PRESETS,
-    HAYSTACK,
-    HUAWEI,
-    RECOMMENDED,
-    AugmentConfig,
-    AugmentRules,
-    may_replace,
-    word_allowed,
-)
+from tinybert_jax.augment.rules import AugmentConfig, AugmentRules, may_replace, word_allowed
 from tinybert_jax.augment.words import split_words
 from tinybert_jax.data import Answer, Example
 from tinybert_jax.errors import UserError
+from tinybert_jax.run.presets import PRESETS
 
 CONTEXT = "The  Cat sat on 3 mats, e\u0301n fin."
-README = Path(__file__).parents[2] / "README.md"
+HAYSTACK, HUAWEI, RECOMMENDED = (PRESETS[name].augment for name in ("haystack", "huawei", "recommended"))
 PARAGRAPH = [
     Example("q1", "Who sat?", CONTEXT, (Answer("Cat", 5), Answer("The  Cat", 0)), "Cats"),
     Example("q2", "On what?", CONTEXT, (Answer("3 mats", 16),), "Cats"),
@@ -57,33 +47,6 @@ def test_an_answer_protects_words_it_only_touches(tokenizer):
     paragraph = [Example("q", "", "overlapping words here", (Answer("lapping wor", 4),))]
     assert may_replace(words, paragraph, RECOMMENDED).tolist() == [False, False, False]  # "here" is a stop word
     assert may_replace(words, paragraph, AugmentRules(stop_words=True)).tolist() == [False, False, True]
-
-
-def preset_rows():
-    """The README's table: a row for every rule in which the presets differ."""
-    yield "| | " + " | ".join(f"`{name}`" for name in AUGMENT_PRESETS) + " |"
-    yield "| --- " * (len(AUGMENT_PRESETS) + 1) + "|"
-    for field in dataclasses.fields(AugmentRules):
-        values = [str(getattr(rules, field.name)) for rules in AUGMENT_PRESETS.values()]
-        if len(set(values)) > 1:
-            yield f"| `{field.name}` | " + " | ".join(values) + " |"
-
-
-def test_the_readme_s_table_is_what_the_presets_are():
-    match = re.search(r"<!-- augment-presets -->\n(.*?)\n<!-- /augment-presets -->", README.read_text(), re.DOTALL)
-    assert match is not None
-    assert match[1].splitlines() == list(preset_rows())
-
-
-def test_presets_differ_where_their_sources_do():
-    assert AUGMENT_PRESETS == {"haystack": HAYSTACK, "huawei": HUAWEI, "recommended": RECOMMENDED}
-    assert (HAYSTACK.words, HAYSTACK.answers, HAYSTACK.originals, HAYSTACK.glove_words) == (
-        "any",
-        "empty",
-        False,
-        100_000,
-    )
-    assert (HUAWEI.words, HUAWEI.pair, HUAWEI.originals, HUAWEI.distinct) == ("a-z", True, True, True)
 
 
 def test_what_decides_the_candidates():

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinybert_jax.data import Answer, Example, read_squad
-from tinybert_jax.data.arrow import ArrowExamples
 from tinybert_jax.data.squad_writer import paragraphs_of, write_squad
 from tinybert_jax.errors import UserError
 
@@ -22,7 +21,7 @@ EXAMPLES = [
 @pytest.mark.parametrize("name", ["data.json", "data.json.gz", "data.arrow"])
 def test_what_is_written_is_read_back(tmp_path, name):
     write_squad(tmp_path / name, paragraphs_of(EXAMPLES))
-    assert read_squad(tmp_path / name) == EXAMPLES
+    assert list(read_squad(tmp_path / name)) == EXAMPLES
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -54,29 +53,13 @@ def test_the_same_data_gives_the_same_bytes(tmp_path, name, monkeypatch):
     assert json.loads(gzip.decompress(plain) if name.endswith(".gz") else plain) if "json" in name else plain
 
 
-def test_datasets_opens_the_arrow_file(tmp_path):
-    from datasets import Dataset
-
-    write_squad(tmp_path / "data.arrow", paragraphs_of(EXAMPLES))
-    rows = Dataset.from_file(str(tmp_path / "data.arrow"))
-    assert rows.column_names == ["title", "context", "qas"]
-    assert rows[1]["qas"][0]["answers"] == [{"text": "other", "answer_start": 2}]
-
-
-def test_arrow_files_of_several_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr("tinybert_jax.data.arrow._ROWS", 2)
-    write_squad(tmp_path / "data.arrow", paragraphs_of(EXAMPLES))
-    examples = ArrowExamples(tmp_path / "data.arrow")
-    assert list(examples) == list(examples) == EXAMPLES
-
-
 @given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=5)), min_size=1, max_size=5))
 def test_any_text_survives(tmp_path_factory, texts):
     examples = [Example(str(i), question, context, ()) for i, (context, question) in enumerate(texts)]
     folder = tmp_path_factory.mktemp("any")
     for name in ("a.json", "a.arrow"):
         write_squad(folder / name, paragraphs_of(examples))
-        assert read_squad(folder / name) == examples
+        assert list(read_squad(folder / name)) == examples
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path):
@@ -93,25 +76,3 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
 def test_other_suffixes_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"must end in \.json, \.json\.gz, \.arrow, got 'data\.txt'"):
         write_squad(tmp_path / "data.txt", [])
-
-
-@pytest.mark.parametrize("content", [b"", b"{}", b"ARROW1\0\0garbage"])
-def test_files_that_are_not_arrow_are_refused(tmp_path, content):
-    (tmp_path / "data.arrow").write_bytes(content)
-    with pytest.raises(UserError, match=r"cannot read the Arrow file .*data\.arrow"):
-        read_squad(tmp_path / "data.arrow")
-
-
-def test_other_columns_are_refused(tmp_path):
-    import pyarrow as pa
-
-    table = pa.table({"text": ["a"]})
-    with pa.OSFile(str(tmp_path / "data.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
-        writer.write_table(table)
-    with pytest.raises(UserError, match=r"with the columns title, context and qas .* got text"):
-        ArrowExamples(tmp_path / "data.arrow")
-
-
-def test_a_missing_arrow_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"missing\.arrow"):
-        ArrowExamples(tmp_path / "missing.arrow")

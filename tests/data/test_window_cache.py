@@ -20,7 +20,7 @@ def test_the_cache_holds_the_same_windows(tokenizer, tmp_path, monkeypatch):
     cached = load_windows(examples, tokenizer, config, tmp_path / "new")
     assert_same(cached, built)
     assert all(isinstance(column, np.memmap) for column in columns(cached).values())
-    assert len(list((tmp_path / "new").iterdir())) == 1
+    assert len(list((tmp_path / "new" / "windows").iterdir())) == 1
 
 
 def test_the_cache_key_is_all_that_decides_the_windows(tokenizer, tmp_path):
@@ -28,19 +28,19 @@ def test_the_cache_key_is_all_that_decides_the_windows(tokenizer, tmp_path):
     changed = [replace(base, question="r"), replace(base, context="a b d"), replace(base, answers=())]
     for examples in ([base], *([one] for one in changed), [base, base]):
         load_windows(examples, tokenizer, WindowConfig(), tmp_path)
-    assert len(list(tmp_path.iterdir())) == 5
+    assert len(list((tmp_path / "windows").iterdir())) == 5
     load_windows([base], tokenizer, WindowConfig(doc_stride=64), tmp_path)
-    assert len(list(tmp_path.iterdir())) == 6
+    assert len(list((tmp_path / "windows").iterdir())) == 6
     load_windows([replace(base, id="other", title="t")], tokenizer, WindowConfig(), tmp_path)
-    assert len(list(tmp_path.iterdir())) == 6
+    assert len(list((tmp_path / "windows").iterdir())) == 6
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "missing", "foreign"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "missing", "foreign", "one bit"])
 def test_a_damaged_cache_is_built_again(tokenizer, tmp_path, damage):
     examples = [example("a b c", answers=[("c", 4)])]
     built = load_windows(examples, tokenizer, WindowConfig(), tmp_path)
     tokens = built.tokens.copy()
-    (path,) = tmp_path.glob("*/tokens.npy")
+    (path,) = tmp_path.glob("windows/*/tokens.npy")
     match damage:
         case "truncated":
             path.write_bytes(path.read_bytes()[:-4])
@@ -50,7 +50,11 @@ def test_a_damaged_cache_is_built_again(tokenizer, tmp_path, damage):
             path.unlink()
         case "foreign":
             np.save(path, np.arange(3))
-    again = load_windows(examples, tokenizer, WindowConfig(), tmp_path)
+        case "one bit":
+            content = path.read_bytes()
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.warns(UserWarning, match=r"windows/\w+ in the cache is damaged \(tokens\.npy\): it is made again"):
+        again = load_windows(examples, tokenizer, WindowConfig(), tmp_path)
     np.testing.assert_array_equal(again.tokens, tokens)
     assert path.stat().st_size > 4 * len(tokens)
 

@@ -242,6 +242,10 @@ def test_windows_of_a_roberta_are_those_of_transformers(any_roberta, texts, max_
             [end - len(context[begin:end].lstrip(" ")), end] if inside else [-1, -1]
             for (begin, end), inside in zip(reference["offset_mapping"][w], in_context, strict=True)
         ]
+        first = windows.context_begin[w]
+        if context[slice(*expected[first])] == "":  # at a window's head transformers has an empty token one too early
+            assert offsets[first][0] == offsets[first][1] in (expected[first][0], expected[first][0] + 1)
+            expected[first] = offsets[first]
         assert offsets == expected
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tinybert_jax.distill import AttentionDroppedWarning, Intermediate, Projection, losses
+from tinybert_jax.distill import AttentionDroppedWarning, Intermediate, LossInputs, Projection, losses
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig, Outputs
 
@@ -59,7 +59,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(compare, padding, width, mode
     objective = Intermediate(compare, padding, **modes)
     student, teacher = outputs(2, width, seed=0), outputs(4, 4, seed=1)
     projection = objective.init_projection(jax.random.key(0), bert(2, width), bert(4, 4))
-    loss, terms = objective.loss(student, teacher, projection, BATCH)
+    loss, terms = objective.loss(LossInputs(student, teacher, projection, BATCH))
 
     mask, positions = BATCH.attention_mask, losses.positions_of(BATCH.attention_mask, padding)
     hidden_map = {0: 0, 1: 2, 2: 4} if "hidden_map" not in modes else {1: 4, 2: 1}
@@ -83,7 +83,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(compare, padding, width, mode
 @pytest.mark.parametrize("compare", ["scores", "probabilities"])
 def test_a_student_equal_to_its_teacher_has_no_loss(compare):
     teacher = outputs(3, 4, seed=1)
-    loss, terms = Intermediate(compare).loss(teacher, teacher, {}, BATCH)
+    loss, terms = Intermediate(compare).loss(LossInputs(teacher, teacher, {}, BATCH))
     assert loss == terms["hidden"] == terms["attention"] == 0
 
 
@@ -95,10 +95,15 @@ def test_what_is_asked_of_the_forward():
     assert not Intermediate().reads_cache
 
 
+def test_the_layer_map_is_described():
+    assert Intermediate().describe(bert(2), bert(4)) == "1 ← 2, 2 ← 4"
+    assert Intermediate(hidden_map=(3, 1)).describe(bert(2), bert(4)) == "1 ← 3, 2 ← 1"
+
+
 def test_without_weight_attention_is_not_read():
     student, teacher = outputs(2, 4, seed=0), outputs(4, 4, seed=1)
     bare = (o._replace(queries=None, keys=None, probabilities=None) for o in (student, teacher))
-    loss, terms = Intermediate(attention_weight=0.0).loss(*bare, {}, BATCH)
+    loss, terms = Intermediate(attention_weight=0.0).loss(LossInputs(*bare, {}, BATCH))
     assert (loss, terms["attention"]) == (terms["hidden"], 0)
 
 
@@ -135,7 +140,8 @@ def test_groups_compare_means_over_heads(compare, heads):
     ours, theirs = (np.asarray(attention_of(compare, model, 1)) for model in (student, teacher))
     ours, theirs = (x.reshape(2, 2, -1, 5, 5).mean(2) for x in (ours, theirs))
     expected = losses.attention_mse(ours, theirs, BATCH.attention_mask)
-    np.testing.assert_allclose(objective.loss(student, teacher, {}, BATCH)[1]["attention"], expected, rtol=1e-5)
+    _, terms = objective.loss(LossInputs(student, teacher, {}, BATCH))
+    np.testing.assert_allclose(terms["attention"], expected, rtol=1e-5)
 
 
 def test_groups_need_a_divisor():
@@ -149,9 +155,9 @@ def test_dropped_attention_is_said_once_and_weighs_nothing(compare):
     with pytest.warns(AttentionDroppedWarning, match="2 and 4 heads: the attention term is left out"):
         objective.check(bert(2, 8, heads=2), bert(4, 8, heads=4))
     student, teacher = outputs(2, 8, 0, 2), outputs(4, 8, 1, 4)
-    loss, terms = objective.loss(student, teacher, {}, BATCH)
+    loss, terms = objective.loss(LossInputs(student, teacher, {}, BATCH))
     assert (loss, terms["attention"]) == (terms["hidden"], 0)
     with warnings.catch_warnings():  # equal numbers are compared
         warnings.simplefilter("error")
         objective.check(bert(2, 8, heads=4), bert(4, 8, heads=4))
-    assert objective.loss(outputs(2, 8, 0, 4), teacher, {}, BATCH)[1]["attention"] > 0
+    assert objective.loss(LossInputs(outputs(2, 8, 0, 4), teacher, {}, BATCH))[1]["attention"] > 0

@@ -2,15 +2,12 @@ import math
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
 from jax.test_util import check_grads
 
-from benchmarks.attention_memory import LOSSES, temp_bytes
 from tinybert_jax.distill import losses
-from tinybert_jax.model.ops.dropout import dropout
+from tinybert_jax.distill.gram import score_mse_gram
 
 MASK = np.arange(5) < np.array([5, 3])[:, None]  # (2, 5): 8 real tokens
 NOTHING = np.zeros_like(MASK)
@@ -26,13 +23,7 @@ CASES = {
     "hidden_mse": (lambda s, mask: losses.hidden_mse(s, normal(1, 2, 5, 4), mask), [(2, 5, 4)]),
     "attention_mse": (lambda s, mask: losses.attention_mse(s, normal(1, 2, 2, 5, 5), mask), [(2, 2, 5, 5)]),
     "score_mse_gram": (
-        lambda q, k, mask: losses.score_mse_gram(q, k, normal(1, 2, 5, 2, 3), normal(2, 2, 5, 2, 3), mask),
-        [(2, 5, 2, 3), (2, 5, 2, 3)],
-    ),
-    "probability_mse_blockwise": (
-        lambda q, k, mask: losses.probability_mse_blockwise(
-            q, k, normal(1, 2, 5, 2, 3), normal(2, 2, 5, 2, 3), mask, block=2
-        ),
+        lambda q, k, mask: score_mse_gram(q, k, normal(1, 2, 5, 2, 3), normal(2, 2, 5, 2, 3), mask),
         [(2, 5, 2, 3), (2, 5, 2, 3)],
     ),
     "soft_cross_entropy": (lambda s, mask: losses.soft_cross_entropy(s, normal(1, 2, 5, 2), mask, 2.0), [(2, 5, 2)]),
@@ -87,8 +78,7 @@ def real_of(x):
     [
         (losses.hidden_mse, (1,), [(2, 5, 4)] * 2),
         (losses.attention_mse, (2, 3), [(2, 2, 5, 5)] * 2),
-        (losses.score_mse_gram, (1,), [(2, 5, 2, 3)] * 4),
-        (partial(losses.probability_mse_blockwise, block=2), (1,), [(2, 5, 2, 3)] * 4),
+        (score_mse_gram, (1,), [(2, 5, 2, 3)] * 4),
         (losses.soft_cross_entropy, (1,), [(2, 5, 2)] * 2),
         (lambda s, mask: losses.span_cross_entropy(s, START, END, mask), (1,), [(2, 5, 2)]),
     ],
@@ -140,9 +130,8 @@ def test_filler_rows_weigh_nothing_where_padding_counts():
         losses.hidden_mse(student, teacher, counted), losses.hidden_mse(student[:1], teacher[:1], alone), rtol=1e-6
     )
     heads = [normal(i, 2, 5, 2, 3) for i in range(4)]
-    for loss in (losses.score_mse_gram, losses.probability_mse_blockwise):
-        both, first = loss(*heads, mask, counted), loss(*(x[:1] for x in heads), mask[:1], alone)
-        np.testing.assert_allclose(both, first, rtol=1e-5)
+    both, first = score_mse_gram(*heads, mask, counted), score_mse_gram(*(x[:1] for x in heads), mask[:1], alone)
+    np.testing.assert_allclose(both, first, rtol=1e-5)
 
 
 # --- numbers worked out by hand --------------------------------------------------------------------------------------
@@ -165,8 +154,8 @@ def test_attention_by_hand():
     assert losses.attention_mse(scores, zeros, both) == 9 / 4
     assert losses.attention_mse(scores, zeros, first) == 1
     still = np.zeros_like(queries)
-    assert losses.score_mse_gram(queries, keys, still, still, both) == 9 / 4
-    assert losses.score_mse_gram(queries, keys, still, still, first) == 1
+    assert score_mse_gram(queries, keys, still, still, both) == 9 / 4
+    assert score_mse_gram(queries, keys, still, still, first) == 1
 
 
 def test_attention_mse_averages_over_heads():
@@ -235,125 +224,6 @@ def test_span_cross_entropy_is_torchs():
     np.testing.assert_allclose(ours, sum(theirs) / 2, rtol=1e-5)
 
 
-# --- scores by Gram matrices -----------------------------------------------------------------------------------------
-
-
-def materialised(q_s, k_s, q_t, k_t, mask, padding="masked", attention=lambda scores, mask: scores):
-    student, teacher = (
-        attention(jnp.einsum("btnh,bsnh->bnts", q, k) / q.shape[-1] ** 0.5, mask) for q, k in ((q_s, k_s), (q_t, k_t))
-    )
-    queries = mask if padding == "masked" else jnp.broadcast_to(mask.any(1, keepdims=True), mask.shape)
-    squares = jnp.where((queries[:, :, None] & mask[:, None, :])[:, None], (student - teacher) ** 2, 0)
-    return squares.sum() / (q_s.shape[2] * (queries[:, :, None] & queries[:, None, :]).sum())
-
-
-def student_of(kind, teacher_q, teacher_k):
-    """Student queries and keys that are unlike the teacher's, nearly equal, or equal but for the basis."""
-    shape = teacher_q.shape
-    if kind == "random":
-        return normal(2, *shape), normal(3, *shape)
-    if kind == "other width":
-        return normal(2, *shape[:-1], 6), normal(3, *shape[:-1], 6)
-    if kind == "near":
-        return teacher_q + 1e-3 * normal(2, *shape), teacher_k + 1e-3 * normal(3, *shape)
-    rotation = np.linalg.qr(normal(4, shape[-1], shape[-1]))[0]
-    return teacher_q @ rotation + 0.1 * normal(2, *shape), teacher_k @ rotation
-
-
-def probabilities_of(scores, mask):
-    return jax.nn.softmax(jnp.where(mask[:, None, None, :], scores, -1e30))
-
-
-def in_float64(function, arrays, *rest):
-    """Value and gradients (of the student's arrays) of a function of (q_s, k_s, q_t, k_t), in float64."""
-    with jax.enable_x64(True):
-        exact = jax.jit(jax.value_and_grad(function, argnums=(0, 1)))
-        return jax.device_get(exact(*(np.asarray(x, np.float64) for x in arrays), *rest))
-
-
-@pytest.mark.parametrize("padding", ["masked", "counted"])
-@pytest.mark.parametrize("kind", ["random", "other width", "near", "rotated"])
-def test_attention_without_matrices_is_the_materialised_loss_in_float64(kind, padding):
-    mask = np.arange(20) < np.array([20, 11, 0])[:, None]
-    teacher = normal(0, 3, 20, 2, 4), normal(1, 3, 20, 2, 4)
-    arrays = (*student_of(kind, *teacher), *teacher)
-    positions = losses.positions_of(mask, padding)
-    blockwise = partial(losses.probability_mse_blockwise, block=8)
-    for loss, attention in ((losses.score_mse_gram, lambda scores, _: scores), (blockwise, probabilities_of)):
-        oracle = partial(materialised, padding=padding, attention=attention)
-        exact, exact_gradients = in_float64(oracle, arrays, mask)
-        double, double_gradients = in_float64(loss, arrays, mask, positions)
-        value, gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(*arrays, mask, positions)
-        formed = jax.jit(jax.grad(oracle, argnums=(0, 1)))(*arrays, mask)
-        np.testing.assert_allclose(double, exact, rtol=1e-9)
-        np.testing.assert_allclose(value, exact, rtol=1e-5, atol=1e-6)  # scores are of order 1: rotations cancel
-        for ours, ours_double, theirs, rounded in zip(
-            gradients, double_gradients, exact_gradients, formed, strict=True
-        ):
-            np.testing.assert_allclose(ours_double, theirs, rtol=0, atol=1e-12)
-            # Nearly equal probabilities differ by little more than float32 can hold: no worse than the formed matrix.
-            rounding = 2 * np.abs(rounded - theirs).max() if loss is blockwise else 0
-            np.testing.assert_allclose(ours, theirs, rtol=0, atol=max(1e-5 * np.abs(theirs).max(), rounding))
-
-
-def test_blocks_drop_what_dropout_of_the_whole_drops():
-    key, rate = jax.random.key(5), 0.3
-    arrays = [normal(i, 2, 5, 2, 3) for i in range(4)]
-    student, teacher = (probabilities_of(losses.attention_scores(*pair), MASK) for pair in (arrays[:2], arrays[2:]))
-    expected = losses.attention_mse(dropout(student, rate, key), teacher, MASK)
-    ours = losses.probability_mse_blockwise(*arrays, MASK, dropout_rate=rate, dropout_key=key, block=2)
-    np.testing.assert_allclose(ours, expected, rtol=1e-6)
-    assert abs(ours - losses.probability_mse_blockwise(*arrays, MASK)) > 0.01 * ours
-
-
-@pytest.mark.parametrize("padding", ["masked", "counted"])
-def test_memory_of_the_gram_loss_is_linear_in_length(padding):
-    sizes = {"batch": 1, "heads": 2, "head_size": 16, "padding": padding}
-    short, long = (temp_bytes(LOSSES["scores, Gram"], length, **sizes) for length in (384, 1536))
-    assert short < long < 4.5 * short
-
-
-def test_memory_of_materialised_losses_is_quadratic_in_length():
-    sizes = {"batch": 1, "heads": 2, "head_size": 16, "padding": "masked"}
-    short, long = (temp_bytes(LOSSES["scores, materialised"], length, **sizes) for length in (384, 1536))
-    assert long > 12 * short  # the check above does see a (T, S) matrix
-
-
-def test_a_student_equal_to_its_teacher_has_no_loss():
-    q, k = normal(0, 2, 5, 2, 3), normal(1, 2, 5, 2, 3)
-    value, gradient = jax.value_and_grad(losses.score_mse_gram)(q, k, q, k, MASK)
-    assert value == 0
-    assert not gradient.any()
-
-
-def test_gram_reduces_in_float32_whatever_the_inputs():
-    arrays = [jnp.asarray(normal(i, 2, 5, 2, 3), jnp.bfloat16) for i in range(4)]
-    value = losses.score_mse_gram(*arrays, MASK)
-    assert value.dtype == jnp.float32
-    np.testing.assert_allclose(value, materialised(*(x.astype(jnp.float32) for x in arrays), MASK), rtol=1e-5)
-
-
-def shapes_in(jaxpr):
-    """Every array's shape in a jaxpr, inner ones included."""
-    for equation in jaxpr.eqns:
-        yield from (variable.aval.shape for variable in equation.outvars)
-        for inner in jaxprs_in_params(equation.params):
-            yield from shapes_in(inner)
-
-
-def test_gram_never_holds_a_matrix_of_tokens_by_tokens():
-    tokens = 37
-    arguments = [jax.ShapeDtypeStruct((3, tokens, 2, 5), np.float32)] * 4
-    mask = jax.ShapeDtypeStruct((3, tokens), bool)
-
-    def worst(loss):
-        jaxpr = jax.make_jaxpr(jax.value_and_grad(loss, argnums=(0, 1)))(*arguments, mask)
-        return max(shape.count(tokens) for shape in shapes_in(jaxpr.jaxpr))
-
-    assert worst(losses.score_mse_gram) == 1
-    assert worst(materialised) == 2  # the check does see them
-
-
 # --- shapes that do not fit ------------------------------------------------------------------------------------------
 
 
@@ -366,11 +236,11 @@ def test_gram_never_holds_a_matrix_of_tokens_by_tokens():
             r"\(2, 2, 5, 5\).*\(2, 3, 5, 5\)",
         ),
         (
-            lambda: losses.score_mse_gram(*[normal(0, 2, 5, 2, 3)] * 2, *[normal(0, 2, 5, 3, 2)] * 2, MASK),
+            lambda: score_mse_gram(*[normal(0, 2, 5, 2, 3)] * 2, *[normal(0, 2, 5, 3, 2)] * 2, MASK),
             r"\(2, 5, 2\).*\(2, 5, 3\)",
         ),
         (  # one head would broadcast
-            lambda: losses.probability_mse_blockwise(*[normal(0, 2, 5, 2, 3)] * 2, *[normal(0, 2, 5, 1, 3)] * 2, MASK),
+            lambda: score_mse_gram(*[normal(0, 2, 5, 2, 3)] * 2, *[normal(0, 2, 5, 1, 3)] * 2, MASK),
             r"\(2, 5, 2\).*\(2, 5, 1\)",
         ),
         (lambda: losses.soft_cross_entropy(normal(0, 2, 5, 2), normal(0, 2, 4, 2), MASK), r"\(2, 5, 2\).*\(2, 4, 2\)"),

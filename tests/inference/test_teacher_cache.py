@@ -24,7 +24,9 @@ from tinybert_jax.inference import predict, predict_logits, teacher_cache
 from tinybert_jax.inference.teacher_cache import cached_logits, logits_key
 from tinybert_jax.model import BertForQuestionAnswering, Model
 from tinybert_jax.sharding import data_mesh, replicate, shard_batch
-from tinybert_jax.store.files import alone
+from tinybert_jax.store import cache as store_cache
+from tinybert_jax.store.cache import Entry
+from tinybert_jax.store.npy import npy_header
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijkl"]
 WINDOWS = WindowConfig(max_seq_len=12, doc_stride=2, max_question_len=4)
@@ -97,7 +99,7 @@ def test_the_cache_holds_the_teacher_s_logits_and_is_read_without_computing(task
     np.testing.assert_array_equal(again, first)
     assert isinstance(again, np.memmap) and not again.flags.writeable
     np.testing.assert_allclose(again, task.computed(), atol=1e-6)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list((tmp_path / "logits").iterdir())) == 1
 
 
 def test_float16_keeps_half_precision(task, tmp_path):
@@ -184,7 +186,7 @@ def test_another_teacher_and_other_data_get_caches_of_their_own(task, tmp_path):
     other = task.teacher._replace(params=changed_element(task.teacher.params, ("qa_outputs", "bias")))
     assert (task.cached(tmp_path, teacher=other) != first).any()
     task.cached(tmp_path, windows=task.windows.slice(0, 3), key="the first three")
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list((tmp_path / "logits").iterdir())) == 3
     np.testing.assert_array_equal(task.cached(tmp_path), first)
 
 
@@ -199,42 +201,48 @@ def whole(task, tmp_path_factory):
         return np.array(task.cached(tmp_path_factory.mktemp("whole")))
 
 
+def size(task, count):
+    """Bytes of the file up to the end of the first windows."""
+    return len(npy_header("f4", (len(task.windows.tokens), 2))) + 8 * int(task.windows.row_splits[count])
+
+
 def test_a_killed_computation_continues(task, tmp_path, forwards, whole):
     for at_most, blocks_kept in ((4, 2), (2, 3)):
         forwards.update(windows=0, at_most=at_most)
         with pytest.raises(KeyboardInterrupt):
             task.cached(tmp_path)
-        (folder,) = tmp_path.iterdir()
-        assert json.loads((folder / "finished.json").read_text())["windows"] == 2 * blocks_kept
+        (manifest,) = tmp_path.glob("logits/*/manifest.json")
+        assert json.loads(manifest.read_text())["parts"]["logits.npy"]["size"] == size(task, 2 * blocks_kept)
     forwards.update(windows=0, at_most=np.inf)
     np.testing.assert_array_equal(task.cached(tmp_path), whole)
     assert forwards["windows"] == 1
 
 
 def test_what_was_written_but_not_recorded_is_written_again(task, tmp_path, forwards, whole, monkeypatch):
-    real, records = teacher_cache.write_json, []
+    real, records = store_cache.write_json, []
 
     def record_once(path, value):
         records.append(value)
-        if len(records) > 1:
+        if len(records) > 3:  # the entry, its file's header, a block
             raise KeyboardInterrupt
         real(path, value)
 
-    monkeypatch.setattr(teacher_cache, "write_json", record_once)
+    monkeypatch.setattr(store_cache, "write_json", record_once)
     with pytest.raises(KeyboardInterrupt):
         task.cached(tmp_path)
-    (path,) = tmp_path.glob("*/logits.npy")
+    (path,) = tmp_path.glob("logits/*/logits.npy")
     with path.open("ab") as file:
         file.write(b"half a block")
-    monkeypatch.setattr(teacher_cache, "write_json", real)
+    monkeypatch.setattr(store_cache, "write_json", real)
     forwards.update(windows=0)
     np.testing.assert_array_equal(task.cached(tmp_path), whole)
     assert forwards["windows"] == COUNT - 2
 
 
 def damage_cache(folder, damage):
-    path, record = folder / "logits.npy", folder / "finished.json"
-    content, finished = path.read_bytes(), json.loads(record.read_text())
+    path, record = folder / "logits.npy", folder / "manifest.json"
+    content, manifest = path.read_bytes(), json.loads(record.read_text())
+    part = manifest["parts"]["logits.npy"]
     match damage:
         case "truncated":
             path.write_bytes(content[:-4])
@@ -255,9 +263,9 @@ def damage_cache(folder, damage):
         case "a record of something else":
             record.write_text("[1, 2]")
         case "too many windows":
-            record.write_text(json.dumps({**finished, "windows": COUNT + 1}))
+            record.write_text(json.dumps({**manifest, "parts": {"logits.npy": {**part, "size": part["size"] + 80}}}))
         case "too few windows":
-            record.write_text(json.dumps({**finished, "windows": COUNT - 1}))
+            record.write_text(json.dumps({**manifest, "parts": {"logits.npy": {**part, "size": part["size"] - 80}}}))
 
 
 @pytest.mark.parametrize("at_most", [4, np.inf], ids=["unfinished", "finished"])
@@ -283,26 +291,33 @@ def test_a_damaged_cache_is_computed_again(task, tmp_path, forwards, whole, dama
         before = task.cached(tmp_path)
     except KeyboardInterrupt:
         before = None
-    (folder,) = tmp_path.iterdir()
+    (folder,) = (tmp_path / "logits").iterdir()
     damage_cache(folder, damage)
     same_file = (folder / "logits.npy").exists() and (folder / "logits.npy").stat().st_ino
     forwards.update(windows=0, at_most=np.inf)
-    np.testing.assert_array_equal(task.cached(tmp_path), whole)
+    said_of = r"logits/\w+ in the cache is damaged \((logits\.npy|manifest\.json)\): it is made again"
+    with pytest.warns(UserWarning, match=said_of) as said:
+        np.testing.assert_array_equal(task.cached(tmp_path), whole)
+    assert len(said) == 1
     assert forwards["windows"] == COUNT
     if before is not None:  # whoever reads the old file can go on: it is not the new one
         assert (folder / "logits.npy").stat().st_ino != same_file
 
 
 def test_of_two_processes_one_computes_and_the_other_waits(task, tmp_path, forwards, whole, capfd):
-    folder = tmp_path / logits_key(task.teacher, task.key, "float32")
-    folder.mkdir()
+    entry = Entry(tmp_path, "logits", logits_key(task.teacher, task.key, "float32"))
     read = []
     other = threading.Thread(target=lambda: read.append(task.cached(tmp_path)), daemon=True)
-    with alone(folder / "lock", "…"):  # locks are an open file's: a thread is as good as a process
+
+    def make(_):  # locks are an open file's: a thread is as good as a process
         other.start()
         other.join(0.3)
         assert other.is_alive() and not read and forwards["windows"] == 0
-        assert "waiting: another process" in capfd.readouterr().err
+        assert "waiting: another process computes the same teacher's logits" in capfd.readouterr().err
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        entry.fill(make)
     other.join(60)
     np.testing.assert_array_equal(read[0], whole)
 

@@ -226,8 +226,8 @@ def test_every_difference_is_reported_at_once(tmp_path, config, params):
     head, *lines = str(error.value).splitlines()
     assert str(tmp_path / "m") in head
     assert lines == [
-        "  unexpected  bert.classification_head, shape (3,)",
         "  unexpected  bert.encoder.layer.2.output.dense.bias, shape (16,)",
+        "  unexpected  classification_head, shape (3,)",
         "  missing     bert.encoder.layer.1.attention.self.key.bias, shape (16,)",
         "  missing     qa_outputs.bias, shape (2,)",
         "  misshapen   bert.embeddings.word_embeddings.embedding: config.json says (40, 16), the tensor is (41, 16)",

@@ -56,7 +56,6 @@ class UpdateRule:
     eps: float = 1e-8
     decay: Literal["all", "matrices", "kernels"] = "kernels"
     clip: Literal["global", "tensor"] = "global"
-    first_update: Literal["zero", "rising"] = "zero"
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     peak: float = 5e-3
@@ -166,7 +165,7 @@ PRESETS = {
     ),
 }
 
-RULES = {name: preset.rule for name, preset in PRESETS.items()} | {"rising": UpdateRule(first_update="rising")}
+RULES = {name: preset.rule for name, preset in PRESETS.items()}
 
 
 def layer_map(chosen: LayerMap, student_layers: int, teacher_layers: int) -> tuple[int, ...]:

@@ -21,8 +21,10 @@ from tests.reference import cases
 from tests.reference.cases import PAIRS, Arrays
 from tinybert_jax import distill
 from tinybert_jax.data import Batch
+from tinybert_jax.distill import LossInputs
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, Outputs, forward
 from tinybert_jax.model.pretrained import load_pretrained
+from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.sharding import data_mesh, shard_batch
 from tinybert_jax.store.files import write_json
 
@@ -80,7 +82,7 @@ def our_objective(mode: Mode) -> distill.Objective:
 
 def our_preset_objective(preset: str, stage: str) -> distill.Objective:
     """Our preset's own, less the dropout that it adds to the models': the reference's runs have none."""
-    objective = getattr(distill.PRESETS[preset], stage)
+    objective = PRESETS[preset].objectives[stage]
     if stage == "prediction":
         objective = dataclasses.replace(objective, head_dropout=0.0)
     return dataclasses.replace(objective, teacher_dropout=False)
@@ -88,10 +90,10 @@ def our_preset_objective(preset: str, stage: str) -> distill.Objective:
 
 @cache
 def our_optimizer(rule: str) -> Any:
-    """Our preset's own, or the one whose first update is not 0, with the reference's hyper-parameters."""
+    """Our preset's own, with the reference's hyper-parameters."""
     theirs = cases.RULES[rule]
-    ours = distill.UpdateRule(first_update="rising") if rule == "rising" else distill.PRESETS[rule].rule
-    config = distill.OptimizerConfig(theirs.peak, theirs.warmup, theirs.weight_decay, theirs.clip_norm, rule=ours)
+    figures = theirs.peak, theirs.warmup, theirs.weight_decay, theirs.clip_norm
+    config = distill.OptimizerConfig(*figures, rule=PRESETS[rule].rule)
     return distill.make_optimizer(config, theirs.updates)
 
 
@@ -209,7 +211,7 @@ class Ours:
         taught = _asked_for(_outputs(*teacher, self.batch), objective)
 
         def loss(student: Outputs, projection: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-            return objective.loss(_asked_for(student, objective), taught, projection, self.batch)
+            return objective.loss(LossInputs(_asked_for(student, objective), taught, projection, self.batch))
 
         grad_fn = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
         student = _outputs(config, params, self.batch)

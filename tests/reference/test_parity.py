@@ -66,6 +66,6 @@ def test_three_steps_of_a_preset(theirs, preset, stage):
 def test_ten_updates_of_a_rule(theirs, rule):
     expected = dict(theirs.optimizer[rule])
     settings = RULES[rule]
-    schedule = linear_warmup_decay(settings.peak, settings.updates, settings.warmup, settings.first_update)
+    schedule = linear_warmup_decay(settings.peak, settings.updates, settings.warmup)
     np.testing.assert_allclose([schedule(i) for i in range(10)], expected.pop("rates"), rtol=TOLERANCE)
     assert difference(update_ten_times(theirs.optimizer, rule), expected) < TOLERANCE

@@ -149,7 +149,7 @@ def learning_rate(rule: UpdateRule, step: int) -> float:
     """The rate of update `step`, from 0."""
     rising = int(rule.warmup * rule.updates)
     if step < rising:
-        return rule.peak * (step + (rule.first_update == "rising")) / rising
+        return rule.peak * step / rising
     return rule.peak * (rule.updates - step) / (rule.updates - rising)
 
 

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from tinybert_jax import train
-from tinybert_jax.augment.rules import AUGMENT_PRESETS, AugmentConfig
-from tinybert_jax.distill import PRESETS, Finetune, Intermediate, Projection
-from tinybert_jax.distill.presets import HAYSTACK
+from tinybert_jax.augment.rules import AugmentConfig
+from tinybert_jax.distill import Finetune, Intermediate, Projection
 from tinybert_jax.errors import UserError
-from tinybert_jax.run.recipe import Stage
+from tinybert_jax.run.presets import HAYSTACK, PRESETS
+from tinybert_jax.run.recipe import Stage, with_preset
 from tinybert_jax.run.recipes import RECIPES
 
 
@@ -21,7 +21,7 @@ def test_every_recipe_is_named_after_itself_and_says_its_command():
 def test_the_card_s_recipe_has_the_card_s_figures():
     recipe = RECIPES["tinybert-6l-768d-squad2"]()
     intermediate, prediction = recipe.stages
-    assert (intermediate.objective, prediction.objective) == (HAYSTACK.intermediate, HAYSTACK.prediction)
+    assert (intermediate.objective, prediction.objective) == tuple(HAYSTACK.objectives.values())
     assert (prediction.objective.temperature, prediction.objective.soft_weight) == (1.0, 1.0)
     for stage in recipe.stages:
         assert (stage.batch_size, stage.epochs, stage.warmup) == (26, 5, 0.2)
@@ -29,7 +29,7 @@ def test_the_card_s_recipe_has_the_card_s_figures():
     assert recipe.buckets == (384,)  # haystack's plain means are over this length
     assert (intermediate.learning_rate, prediction.learning_rate) == (5e-5, 3e-5)
     assert (intermediate.augmented, prediction.augmented) == (True, False)
-    assert recipe.augment == AugmentConfig(copies=20, probability=0.4, rules=AUGMENT_PRESETS["haystack"])
+    assert recipe.augment == AugmentConfig(copies=20, probability=0.4, rules=HAYSTACK.augment)
     assert (recipe.windows.max_seq_len, recipe.windows.doc_stride, recipe.windows.max_question_len) == (384, 128, 64)
     assert (recipe.teacher, recipe.student) == (
         "deepset/bert-base-uncased-squad2",
@@ -45,9 +45,9 @@ def test_flags_reach_nested_figures():
     intermediate, prediction = recipe.stages
     assert intermediate.learning_rate == 1e-4
     assert intermediate.objective == dataclasses.replace(
-        HAYSTACK.intermediate, hidden_map=(1, 3, 5), attention_map="last", projection=Projection("shared")
+        HAYSTACK.objectives["intermediate"], hidden_map=(1, 3, 5), attention_map="last", projection=Projection("shared")
     )
-    assert prediction.objective == dataclasses.replace(HAYSTACK.prediction, temperature=2.0)
+    assert prediction.objective == dataclasses.replace(HAYSTACK.objectives["prediction"], temperature=2.0)
     assert prediction.learning_rate == 3e-5
     assert prediction.rule == dataclasses.replace(HAYSTACK.rule, clip="tensor")
 
@@ -55,7 +55,7 @@ def test_flags_reach_nested_figures():
 def test_flags_reach_the_augmentation():
     arguments = ["tinybert-6l-768d-squad2", "--augment.copies", "3", "--augment.glove", "glove.zip"]
     recipe, _ = train.parse([*arguments, "--augment.rules.answers", "empty", "--output", "x"])
-    expected = AugmentConfig(copies=3, glove=Path("glove.zip"), rules=AUGMENT_PRESETS["haystack"])
+    expected = AugmentConfig(copies=3, glove=Path("glove.zip"), rules=HAYSTACK.augment)
     assert recipe.augment == expected
 
 
@@ -64,13 +64,35 @@ def test_a_preset_sets_what_the_student_s_stages_compare_and_nothing_else(name):
     preset, before = PRESETS[name], RECIPES["minilm-3l-squad2"]()
     arguments = ["minilm-3l-squad2", "--output", "x", "--preset", name, "--stages.0.objective.hidden-weight", "3"]
     recipe, _ = train.parse(arguments)
-    expected = dataclasses.replace(preset.intermediate, hidden_weight=3.0), preset.prediction
-    assert tuple(stage.objective for stage in recipe.stages) == expected
+    first, second = preset.objectives.values()
+    assert [stage.objective for stage in recipe.stages] == [dataclasses.replace(first, hidden_weight=3.0), second]
     assert {stage.rule for stage in recipe.stages} == {recipe.undistilled.rule} == {preset.rule}
     for stage, old in zip(recipe.stages, before.stages, strict=True):
         assert dataclasses.replace(stage, objective=old.objective, rule=old.rule) == old
     same = {"stages": before.stages, "undistilled": before.undistilled}
     assert dataclasses.replace(recipe, **same) == before
+
+
+def test_a_preset_s_augmentation_comes_with_it_and_its_figures_stay():
+    arguments = [
+        "tinybert-6l-768d-squad2",
+        "--preset",
+        "huawei",
+        "--augment.copies",
+        "3",
+        "--augment.rules.context",
+        "64",
+    ]
+    recipe, _ = train.parse([*arguments, "--output", "x"])
+    assert recipe.augment == AugmentConfig(copies=3, rules=dataclasses.replace(PRESETS["huawei"].augment, context=64))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_of_a_preset_have_its_objectives_and_its_augmentation(name):
+    recipe = RECIPES[name]()
+    meaning = {"tinybert-6l-768d-squad2": "haystack", "tinybert-6l-768d-squad2-paper": "paper"}
+    preset = PRESETS[meaning.get(name, "recommended")]
+    assert recipe == with_preset(recipe, preset)
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones(capsys):
@@ -96,7 +118,7 @@ def test_a_stage_ends_at_the_sooner_of_epochs_and_max_steps():
         ({"more_teachers": ("a", "b"), "teacher_cache": "off"}, "more_teachers .* got a, b with teacher_cache 'off'"),
         (
             {"more_teachers": ("a",), "stages": (Stage(objective=Intermediate()),)},
-            "needs a Prediction stage, .* and 0 Prediction stages",
+            "needs a stage that learns from logits, .* and 0 such stages",
         ),
         ({"dev_questions": 0}, "dev_questions must be at least 1, got 0"),
     ],

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tinybert_jax.data.squad import Answer, Example
+from tinybert_jax.data import Answer, Example
 from tinybert_jax.data.windows import Windows
 from tinybert_jax.errors import UserError
 from tinybert_jax.scoring import AnswerConfig, find_answers

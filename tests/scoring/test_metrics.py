@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinybert_jax.data.squad import Answer, Example
+from tinybert_jax.data import Answer, Example
 from tinybert_jax.errors import UserError
 from tinybert_jax.scoring import exact_score, f1_score, normalize_answer, question_scores, squad_metrics
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinybert_jax.data.squad import Answer, Example, read_squad
+from tinybert_jax.data import Answer, Example, read_squad
 from tinybert_jax.scoring import exact_score, f1_score, normalize_answer, question_scores, squad_metrics
 
 

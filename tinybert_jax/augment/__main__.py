@@ -12,12 +12,13 @@ from typing import Any, Literal
 
 from tinybert_jax.augment.candidates import Candidates, load_masked_lm
 from tinybert_jax.augment.pipeline import write_copies
-from tinybert_jax.augment.rules import AUGMENT_PRESETS, AugmentConfig
+from tinybert_jax.augment.rules import AugmentConfig
 from tinybert_jax.data import read_squad
 from tinybert_jax.data.squad_writer import check_squad_path, paragraphs_of
 from tinybert_jax.errors import UserError, run_script
-from tinybert_jax.run.recipe import default_cache
+from tinybert_jax.run.presets import PRESETS, PresetName
 from tinybert_jax.run.runtime import configure
+from tinybert_jax.store.cache import default_cache
 
 
 def augment(
@@ -30,7 +31,7 @@ def augment(
     probability: float = 0.4,
     candidates: int = 15,
     seed: int = 0,
-    preset: Literal["haystack", "huawei", "recommended"] = "recommended",
+    preset: PresetName = "recommended",
     dtype: Literal["float32", "bfloat16"] = "bfloat16",
     cache: Path | None = None,
 ) -> None:
@@ -45,7 +46,7 @@ def augment(
         probability: of each word that can be replaced, to be replaced in a copy.
         candidates: words that each of them is replaced by, at random.
         seed: of the copies.
-        preset: which words are replaced, and what becomes of answers and originals.
+        preset: whose rules say which words are replaced, and what becomes of answers and originals.
         dtype: what the masked LM computes in.
         cache: where candidates are kept between runs; ~/.cache/tinybert_jax if not given.
 
@@ -55,7 +56,7 @@ def augment(
     check_squad_path(destination)
     if destination.exists():
         raise UserError(f"{destination} exists already: name a new file, or remove that one first")
-    config = AugmentConfig(copies, model, glove, probability, candidates, seed, AUGMENT_PRESETS[preset], dtype)
+    config = AugmentConfig(copies, model, glove, probability, candidates, seed, PRESETS[preset].augment, dtype)
     paragraphs = list(paragraphs_of(read_squad(source)))
     found = Candidates(paragraphs, load_masked_lm(model), config, cache or default_cache())
     write_copies(destination, found)
@@ -70,7 +71,7 @@ def main() -> None:
         configure(named["cache"] or default_cache())
         augment(*positional, **named)
 
-    tyro.cli(command, prog="python -m tinybert_jax.augment", config=(tyro.conf.PositionalRequiredArgs,))
+    tyro.cli(command, prog="tinybert augment", config=(tyro.conf.PositionalRequiredArgs,))
 
 
 if __name__ == "__main__":

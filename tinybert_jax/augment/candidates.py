@@ -1,11 +1,9 @@
 """What can replace each word of a data set, found once by a masked LM and GloVe, and kept on disk as Arrow.
 
-A store is a folder named by a hash of all that decides it. It fills block by block, each a file that appears whole or
-not at all: however a run ended, the next one computes the blocks that are missing. Drawing copies reads it from the
-first block to the last and holds one at a time.
+The cache fills block by block, each a file: however a run ended, the next one computes the blocks that are missing.
+Drawing copies reads from the first block to the last and holds one at a time.
 """
 
-import hashlib
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -25,13 +23,13 @@ from tinybert_jax.data.tokenizer import bare_backend
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig
 from tinybert_jax.model.pretrained import load_trained
-from tinybert_jax.store.digests import add_params
-from tinybert_jax.store.files import alone, atomic_path
+from tinybert_jax.store.arrow import read_batches, write_rows
+from tinybert_jax.store.cache import Entry
+from tinybert_jax.store.digests import add_params, new_key
 from tinybert_jax.tracking import Tracker
 
 Paragraph = Sequence[Example]
 
-_FORMAT = 1  # raised when the same ingredients would give other candidates or files
 _BLOCK = 64  # paragraphs: the most that a killed run loses
 
 
@@ -58,86 +56,63 @@ def load_masked_lm(name_or_path: str) -> MaskedLM:
 
 
 class Candidates:
-    """The candidates of a data set's words; computed where the store does not hold them."""
+    """The candidates of a data set's words; computed where the cache does not hold them."""
 
-    def __init__(self, paragraphs: Sequence[Paragraph], lm: MaskedLM, config: AugmentConfig, folder: Path) -> None:
-        """Names the store; nothing is computed yet.
+    def __init__(self, paragraphs: Sequence[Paragraph], lm: MaskedLM, config: AugmentConfig, cache_dir: Path) -> None:
+        """Names what the cache is asked for; nothing is computed yet.
 
         Args:
             paragraphs: the data set.
             lm: the model that `config.model` names.
             config: what may be replaced, and how candidates are found.
-            folder: where stores are kept, each in a folder of its own, and GloVe's matrix.
+            cache_dir: the cache's folder.
 
         Raises:
             UserError: the data holds copies already, or there is no such GloVe file.
         """
         check_ids(dict.fromkeys(example.id for paragraph in paragraphs for example in paragraph))
         self.paragraphs, self.config = paragraphs, config
-        self._lm, self._cache = lm, folder
+        self._lm = lm
         self.key = _key(paragraphs, lm, config)
-        self.folder = folder / "candidates" / self.key
+        self._entry = Entry(cache_dir, "candidates", self.key)
+        self.folder = self._entry.path
 
     def compute(self) -> None:
-        """Computes the blocks that are missing. Of two processes that want the same store, one waits.
+        """Computes the blocks that are missing.
 
         Raises:
             UserError: unreadable GloVe vectors, or tokens that are not a BERT's.
         """
-        blocks = range(-(-len(self.paragraphs) // _BLOCK))
-        missing = [block for block in blocks if self._read(block) is None]
-        if not missing:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with alone(self.folder / "lock", "the same candidates"):
-            finder = _Finder(self.paragraphs, self._lm, self.config, self._cache)
-            settings = {"total_steps": len(blocks), "start_step": missing[0], "log_every": 1}
-            with Tracker(self.folder, stage="candidates", **settings) as tracker:
-                for block in missing:
-                    if self._read(block) is None:  # the other process may have
-                        began = time.perf_counter()
-                        found = finder.find(self._block(block))
-                        self._write(block, found)
-                        words = sum(len(replaceable.begin) for replaceable in found)
-                        speed = words / (time.perf_counter() - began)
-                        tracker.record(block + 1, {"words": np.int64(words), "words_per_second": np.float64(speed)})
+        self._entry.fill(self._add_missing)
 
     def __iter__(self) -> Iterator[Replaceable]:
         """What can be replaced in each paragraph, in order; `compute` must have run."""
-        for block in range(-(-len(self.paragraphs) // _BLOCK)):
-            table = self._read(block)
-            assert table is not None
-            for row in table.to_pylist():
-                yield Replaceable(**row)
+        for name in self._blocks():
+            for batch in read_batches(self.folder / name, _schema(), "candidates"):
+                for row in batch.to_pylist():
+                    yield Replaceable(**row)
 
-    def _block(self, block: int) -> Sequence[Paragraph]:
-        return self.paragraphs[block * _BLOCK : (block + 1) * _BLOCK]
+    def _blocks(self) -> dict[str, Sequence[Paragraph]]:
+        """The paragraphs of each file."""
+        firsts = range(0, len(self.paragraphs), _BLOCK)
+        return {f"{i:06d}.arrow": self.paragraphs[first : first + _BLOCK] for i, first in enumerate(firsts)}
 
-    def _path(self, block: int) -> Path:
-        return self.folder / f"{block:06d}.arrow"
-
-    def _write(self, block: int, found: Sequence[Replaceable]) -> None:
-        import pyarrow as pa
-
-        table = pa.Table.from_pylist([replaceable._asdict() for replaceable in found], schema=_schema())
-        with (
-            atomic_path(self._path(block)) as temporary,
-            pa.OSFile(str(temporary), "wb") as file,
-            pa.ipc.new_stream(file, table.schema) as writer,
-        ):
-            writer.write_table(table)
-
-    def _read(self, block: int) -> Any | None:
-        """The table of a block, or None where it is missing or damaged."""
-        import pyarrow as pa
-
-        try:
-            with pa.memory_map(str(self._path(block))) as file, pa.ipc.open_stream(file) as reader:
-                table = reader.read_all()
-        except (OSError, pa.ArrowException):
-            return None
-        sound = table.schema == _schema() and table.num_rows == len(self._block(block))
-        return table if sound else None
+    def _add_missing(self, entry: Entry) -> None:
+        blocks = self._blocks()
+        missing = [i for i, name in enumerate(blocks) if name not in entry.parts]
+        if not missing:
+            return
+        finder = _Finder(self.paragraphs, self._lm, self.config, entry.root)
+        settings = {"total_steps": len(blocks), "start_step": missing[0], "log_every": 1}
+        with Tracker(entry.path, stage="candidates", **settings) as tracker:
+            for i in missing:
+                began, name = time.perf_counter(), f"{i:06d}.arrow"
+                found = finder.find(blocks[name])
+                with entry.adding() as folder:
+                    write_rows(folder / name, _schema(), (some._asdict() for some in found), _BLOCK)
+                words = sum(len(replaceable.begin) for replaceable in found)
+                speed = words / (time.perf_counter() - began)
+                tracker.record(i + 1, {"words": np.int64(words), "words_per_second": np.float64(speed)})
 
 
 def _schema() -> Any:
@@ -156,14 +131,14 @@ def _key(paragraphs: Sequence[Paragraph], lm: MaskedLM, config: AugmentConfig) -
         except OSError as error:
             raise UserError(f"cannot read the GloVe vectors {config.glove}: {error.strerror or error}") from error
         glove = (config.glove.name, status.st_size, status.st_mtime_ns)
-    ingredients = (_FORMAT, lm.config, replace(config.of_candidates, model="", glove=None), glove)
-    sha256 = hashlib.sha256(repr(ingredients).encode())
-    sha256.update(bare_backend(lm.tokenizer).to_str().encode())
-    add_params(sha256, lm.params)
+    ingredients = (_BLOCK, lm.config, replace(config.of_candidates, model="", glove=None), glove)
+    key = new_key(*ingredients)
+    key.update(bare_backend(lm.tokenizer).to_str().encode())
+    add_params(key, lm.params)
     for paragraph in paragraphs:
         answers = {answer for example in paragraph for answer in example.answers}
-        sha256.update(repr((paragraph[0].context, sorted(answers))).encode())
-    return sha256.hexdigest()
+        key.update(repr((paragraph[0].context, sorted(answers))).encode())
+    return key.hexdigest()
 
 
 class _Finder:

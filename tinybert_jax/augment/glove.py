@@ -1,14 +1,13 @@
 """GloVe vectors, read from text of any size into a memory-mapped matrix, and the words nearest to a word."""
 
 import gzip
-import hashlib
 import itertools
 import re
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -16,11 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tinybert_jax.errors import UserError
-from tinybert_jax.store.files import atomic_path
+from tinybert_jax.errors import UserError, check
+from tinybert_jax.store.cache import Entry
+from tinybert_jax.store.digests import new_key
 from tinybert_jax.store.npy import NpyWriter
 
-_FORMAT = 1  # raised when the same text would give another matrix or other files
 _LINES = 4096  # parsed at a time
 _QUERIES, _ROWS = 1024, 16_384  # words, and rows of the matrix, compared at a time: the matrix is never held
 _ENDS_IN_NUMBER = re.compile(rb".* [-+]?\d*\.?\d+(e[-+]?\d+)?", re.DOTALL)
@@ -35,31 +34,34 @@ class Glove(NamedTuple):
 
 
 def load_glove(path: str | Path, cache_dir: Path, limit: int | None = None) -> Glove:
-    """Reads GloVe's text, or what a cache holds of it; a missing or damaged cache is written.
+    """Reads GloVe's text, or what the cache holds of it.
+
+    The cache knows a file by its path, size and time of change. To hash its content would take as long as to unpack
+    it, at each start of a run, and all that this saves is reading a copy of the same file once more.
 
     Args:
         path: a word, spaces allowed, and its values a line; plain, .gz, or .zip, whose largest .txt is read.
-        cache_dir: where caches are kept, each in a folder named by a hash of the file's path, size and time of change.
+        cache_dir: the cache's folder.
         limit: how many words are read, from the first; None for all.
 
     Raises:
         UserError: the file is missing or damaged, holds no vectors, or a line is not a word and its values.
     """
     path = Path(path)
-    if limit is not None and limit < 1:
-        raise UserError(f"limit must be at least 1 word, got {limit}")
+    check("limit", limit, limit is None or limit >= 1, "at least 1 word")
     try:
         status = path.stat()
     except OSError as error:
         raise _unreadable(path, error) from error
-    identity = (_FORMAT, str(path.resolve()), status.st_size, status.st_mtime_ns, limit)
-    folder = Path(cache_dir) / "glove" / hashlib.sha256(repr(identity).encode()).hexdigest()
-    with suppress(OSError, ValueError, EOFError):  # missing or damaged
-        return _read(folder)
-    with atomic_path(folder) as temporary:
-        temporary.mkdir()
-        _write(temporary, path, limit)
-    return _read(folder)
+    key = new_key(str(path.resolve()), status.st_size, status.st_mtime_ns, limit).hexdigest()
+
+    def make(entry: Entry) -> None:
+        with entry.adding() as folder:
+            _write(folder, path, limit)
+
+    folder = Entry(Path(cache_dir), "glove", key).fill(make)
+    *words, _ = (folder / "words.txt").read_bytes().decode().split("\n")
+    return Glove(words, np.load(folder / "vectors.npy", mmap_mode="r"))
 
 
 def nearest_words(
@@ -87,14 +89,6 @@ def nearest_words(
 def _unreadable(path: Path, error: Exception) -> UserError:
     reason = getattr(error, "strerror", None) or error
     return UserError(f"cannot read the GloVe vectors {path}: {reason}: give their whole text, plain, .gz or .zip")
-
-
-def _read(folder: Path) -> Glove:
-    vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-    *words, rest = (folder / "words.txt").read_bytes().decode().split("\n")
-    if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != len(words) or rest:
-        raise ValueError(f"{folder} is damaged: {len(words)} words, vectors {vectors.dtype} {vectors.shape}")
-    return Glove(words, vectors)
 
 
 def _write(folder: Path, path: Path, limit: int | None) -> None:

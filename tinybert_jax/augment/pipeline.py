@@ -1,6 +1,5 @@
 """Copies of a data set with words replaced, written to disk without being held."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,20 +7,22 @@ from tinybert_jax.augment.candidates import Candidates
 from tinybert_jax.augment.copies import draw_copies
 from tinybert_jax.data import Example
 from tinybert_jax.data.squad_writer import write_squad
+from tinybert_jax.store.cache import Entry
+from tinybert_jax.store.digests import new_key
 
-_FORMAT = 1  # raised when the same candidates would give other copies
 
-
-def augmented_file(candidates: Candidates, folder: Path) -> Path:
-    """The Arrow file of the copies in `folder`, named by all that decides them; written where it is missing.
+def augmented_file(candidates: Candidates, cache_dir: Path) -> Path:
+    """The Arrow file of the copies in the cache; written where it is missing.
 
     Raises:
         UserError: as `Candidates.compute`.
     """
-    path = folder / f"{_key(candidates)}.arrow"
-    if not path.exists():
-        write_copies(path, candidates)
-    return path
+
+    def make(entry: Entry) -> None:
+        with entry.adding() as folder:
+            write_copies(folder / "copies.arrow", candidates)
+
+    return Entry(cache_dir, "augmented", _key(candidates)).fill(make) / "copies.arrow"
 
 
 def write_copies(path: Path, candidates: Candidates) -> None:
@@ -48,8 +49,8 @@ def _key(candidates: Candidates) -> str:
     """Hashes all that decides the copies."""
     config = candidates.config
     drawn = (config.copies, config.probability, config.seed, config.rules)
-    sha256 = hashlib.sha256(repr((_FORMAT, candidates.key, drawn)).encode())
+    key = new_key(candidates.key, drawn)
     for paragraph in candidates.paragraphs:
         for example in paragraph:
-            sha256.update(repr((example.id, example.question, example.answers, example.title)).encode())
-    return sha256.hexdigest()
+            key.update(repr((example.id, example.question, example.answers, example.title)).encode())
+    return key.hexdigest()

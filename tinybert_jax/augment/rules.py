@@ -1,4 +1,4 @@
-"""What augmentation replaces by what (Jiao et al. 2020, section 3.2), in each of the systems we reimplement."""
+"""What augmentation replaces by what (Jiao et al. 2020, section 3.2)."""
 
 import re
 from collections.abc import Sequence
@@ -51,27 +51,6 @@ class AugmentRules:
             raise UserError(f"glove_words must be at least 1, got {self.glove_words}")
 
 
-# haystack's augment_squad, which the model card's student was trained on. Departures: its candidates were what was
-# left of the masked LM's first k without "##" pieces, and could be the word itself; here they are k other words.
-# Its ids repeated, and words beyond position 510 were never replaced.
-HAYSTACK = AugmentRules(
-    words="any",
-    stop_words=True,
-    context=512,
-    glove_words=100_000,
-    answers="empty",
-    originals=False,
-    distinct=False,
-    spacing="single",
-)
-# The release of TinyBERT's authors, written for sentences without answers. Departures: candidates as above, and of the
-# same kind as the words they replace; the text outside of these stays as it is, where theirs became lower-case words
-# joined by spaces.
-HUAWEI = AugmentRules(words="a-z", pair=True, context=512)
-RECOMMENDED = AugmentRules()
-AUGMENT_PRESETS = {"haystack": HAYSTACK, "huawei": HUAWEI, "recommended": RECOMMENDED}
-
-
 @dataclass(frozen=True)
 class AugmentConfig:
     """An augmentation: its models and its figures.
@@ -93,7 +72,7 @@ class AugmentConfig:
     probability: float = 0.4
     candidates: int = 15
     seed: int = 0
-    rules: AugmentRules = RECOMMENDED
+    rules: AugmentRules = AugmentRules()
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
     def __post_init__(self) -> None:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tinybert_jax.data.arrow import ArrowExamples
 from tinybert_jax.data.example import Example
-from tinybert_jax.data.squad import read_squad
+from tinybert_jax.data.sources import read_squad
 from tinybert_jax.data.window_cache import load_windows, windows_key
 from tinybert_jax.data.windows import WindowConfig, Windows
 
@@ -17,7 +16,11 @@ if TYPE_CHECKING:
 
 
 class Dataset(NamedTuple):
-    """Questions and the windows built from them, with a hash of what decides the windows where one is known."""
+    """Questions and the windows built from them, with a hash of what decides the windows where one is known.
+
+    Neither needs to be in memory: windows may be memory-mapped, and the questions of an .arrow file are read whenever
+    they are asked for.
+    """
 
     examples: Sequence[Example]
     windows: Windows
@@ -38,19 +41,16 @@ def read_dataset(
         source: as `read_squad` has it.
         tokenizer: as `build_windows` has it.
         config: likewise.
-        cache_dir: where windows are kept, each data set's in a folder of its own.
+        cache_dir: the cache's folder.
         questions: how many are sampled at random; None for all.
         seed: of that sample.
 
     Raises:
-        UserError: the data is missing or malformed.
+        UserError: as `read_squad`, or as `build_windows`.
     """
-    if Path(source).suffix == ".arrow" and questions is None:
-        examples, kept = ArrowExamples(source), ()  # of any size: windowed without being held
-    else:
-        examples = kept = _sample(read_squad(source), questions, seed)
+    examples = _sample(read_squad(source), questions, seed)
     key = windows_key(examples, tokenizer, config)
-    return Dataset(kept, load_windows(examples, tokenizer, config, cache_dir, key), key)
+    return Dataset(examples, load_windows(examples, tokenizer, config, cache_dir, key), key)
 
 
 def _sample(examples: Sequence[Example], count: int | None, seed: int) -> Sequence[Example]:

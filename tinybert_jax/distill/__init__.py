@@ -1,22 +1,24 @@
 """Distillation: the losses, what a stage compares, the optimiser and the jitted step."""
 
 from tinybert_jax.distill import losses
+from tinybert_jax.distill.finetune import Finetune
 from tinybert_jax.distill.intermediate import AttentionDroppedWarning, Intermediate
 from tinybert_jax.distill.mapping import Projection, resolve_layer_map
-from tinybert_jax.distill.objectives import Finetune, Objective, Prediction
+from tinybert_jax.distill.objective import LossInputs, Objective
+from tinybert_jax.distill.objectives import OBJECTIVES
 from tinybert_jax.distill.optimizer import OptimizerConfig, UpdateRule, linear_warmup_decay, make_optimizer
-from tinybert_jax.distill.presets import PRESETS, Preset
+from tinybert_jax.distill.prediction import Prediction
 from tinybert_jax.distill.step import TrainState, create_state, make_train_step
 
 __all__ = [
-    "PRESETS",
+    "OBJECTIVES",
     "AttentionDroppedWarning",
     "Finetune",
     "Intermediate",
+    "LossInputs",
     "Objective",
     "OptimizerConfig",
     "Prediction",
-    "Preset",
     "Projection",
     "TrainState",
     "UpdateRule",

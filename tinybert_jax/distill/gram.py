@@ -1,11 +1,40 @@
-"""Sums of squared differences of attention scores, and their gradients, without a (T, S) matrix."""
+"""Squared differences of attention scores, and their gradients, without a (T, S) matrix."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from tinybert_jax.distill.losses import mean_over_pairs
 from tinybert_jax.model.ops.products import accurate, exact_einsum
+
+
+def score_mse_gram(
+    student_queries: Array,
+    student_keys: Array,
+    teacher_queries: Array,
+    teacher_keys: Array,
+    mask: Array,
+    positions: Array | None = None,
+) -> Array:
+    """`losses.attention_mse` of attention scores, without ever forming a (T, S) matrix: from Gram matrices, and exact.
+
+    Args:
+        student_queries: (B, T, N, H_s).
+        student_keys: (B, T, N, H_s).
+        teacher_queries: (B, T, N, H_t).
+        teacher_keys: (B, T, N, H_t); head widths may differ, numbers of heads may not.
+        mask: (B, T), True at real tokens.
+        positions: (B, T), the mean runs over pairs of these; None for the real tokens.
+    """
+    if student_queries.shape[:3] != teacher_queries.shape[:3]:
+        raise ValueError(
+            "attention can be compared head by head only, "
+            f"got student (B, T, N) {student_queries.shape[:3]} and teacher {teacher_queries.shape[:3]}"
+        )
+    positions = mask if positions is None else positions
+    total = squared_score_differences(student_queries, student_keys, teacher_queries, teacher_keys, positions, mask)
+    return mean_over_pairs(total, positions, student_queries.shape[2])
 
 
 @jax.custom_vjp

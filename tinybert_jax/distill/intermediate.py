@@ -2,15 +2,16 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 from jax import Array
 
 from tinybert_jax.distill import losses
+from tinybert_jax.distill.gram import score_mse_gram
 from tinybert_jax.distill.mapping import LayerMap, Projection, group_heads, group_probabilities, resolve_layer_map
-from tinybert_jax.distill.objectives import LabelledBatch, Metrics, Objective
-from tinybert_jax.errors import UserError
+from tinybert_jax.distill.objective import LossInputs, Metrics, Objective
+from tinybert_jax.errors import UserError, check
 from tinybert_jax.model import BertConfig, Outputs
 from tinybert_jax.model.bert import AttentionOutput, Params
 
@@ -38,6 +39,8 @@ class Intermediate(Objective):
         teacher_dropout: the teacher runs in training mode (Huawei).
     """
 
+    tag: ClassVar[str] = "intermediate"
+
     compare: Literal["scores", "probabilities"] = "scores"
     padding: losses.Padding = "masked"
     hidden_map: LayerMap = "uniform"
@@ -51,8 +54,7 @@ class Intermediate(Objective):
 
     def __post_init__(self) -> None:
         for name in ("hidden_weight", "attention_weight"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} must be 0 or more, got {getattr(self, name)}")
+            check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
 
     @property
     def attention(self) -> AttentionOutput:
@@ -79,23 +81,22 @@ class Intermediate(Objective):
             message = f"student and teacher have {counts} heads: the attention term is left out"
             warnings.warn(message, AttentionDroppedWarning, stacklevel=2)
 
+    def describe(self, student: BertConfig, teacher: BertConfig) -> str:
+        """The map of hidden states: "1 ← 2, 2 ← 4"."""
+        mapped = resolve_layer_map(self.hidden_map, student.num_hidden_layers, teacher.num_hidden_layers)
+        return ", ".join(f"{m} ← {g}" for m, g in enumerate(mapped, start=1))
+
     def init_projection(self, key: Array, student: BertConfig, teacher: BertConfig) -> dict[str, Any]:
         """The projection's parameters, for the states that are compared."""
         states = range(0 if self.embeddings else 1, student.num_hidden_layers + 1)
         return self.projection.init(key, student, teacher, states)
 
-    def loss(
-        self,
-        student: Outputs,
-        teacher: Outputs | None,
-        projection: Params,
-        batch: LabelledBatch,
-        step: Array | int = 0,
-    ) -> tuple[Array, Metrics]:
+    def loss(self, inputs: LossInputs) -> tuple[Array, Metrics]:
         """Weighted sum, over mapped layers, of the hidden states' and the attention's mean squared errors."""
+        student, teacher, mask = inputs.student, inputs.teacher, inputs.batch.attention_mask
         assert teacher is not None
-        hidden = self._hidden_loss(student, teacher, projection, batch.attention_mask)
-        attention = self._attention_loss(student, teacher, batch.attention_mask)
+        hidden = self._hidden_loss(student, teacher, inputs.params, mask)
+        attention = self._attention_loss(student, teacher, mask)
         total = self.hidden_weight * hidden + self.attention_weight * attention
         return total, {"hidden": hidden, "attention": attention}
 
@@ -136,7 +137,7 @@ def _compare_scores(
     assert teacher.queries is not None and teacher.keys is not None
     ours = group_heads(student.queries[m], student.keys[m], heads)
     theirs = group_heads(teacher.queries[g], teacher.keys[g], heads)
-    return losses.score_mse_gram(*ours, *theirs, mask, positions)
+    return score_mse_gram(*ours, *theirs, mask, positions)
 
 
 def _compare_probabilities(

@@ -11,10 +11,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from tinybert_jax.distill.gram import squared_score_differences
-from tinybert_jax.model.ops.dropout import dropout_rows
-from tinybert_jax.model.ops.products import accurate
-
 Padding = Literal["masked", "counted"]
 
 
@@ -28,12 +24,8 @@ def _check_same_shape(name: str, student: Array, teacher: Array) -> None:
         raise ValueError(f"{name} must have one shape, got student {student.shape} and teacher {teacher.shape}")
 
 
-def _check_same_heads(student: Array, teacher: Array) -> None:
-    if student.shape[:3] != teacher.shape[:3]:
-        raise ValueError(
-            "attention can be compared head by head only, "
-            f"got student (B, T, N) {student.shape[:3]} and teacher {teacher.shape[:3]}"
-        )
+def _accurate(x: Array) -> Array:
+    return x.astype(jnp.result_type(x, jnp.float32))
 
 
 def _mean(total: Array, count: Array) -> Array:
@@ -49,12 +41,19 @@ def hidden_mse(student: Array, teacher: Array, positions: Array) -> Array:
         positions: (B, T), True where the mean runs.
     """
     _check_same_shape("hidden states", student, teacher)
-    squares = jnp.where(positions[..., None], (accurate(student) - accurate(teacher)) ** 2, 0)
+    squares = jnp.where(positions[..., None], (_accurate(student) - _accurate(teacher)) ** 2, 0)
     return _mean(squares.sum(), positions.sum() * teacher.shape[-1])
 
 
-def _pair_count(positions: Array, heads: int) -> Array:
-    return heads * (positions.sum(-1, dtype=jnp.float32) ** 2).sum()
+def mean_over_pairs(total: Array, positions: Array, heads: int) -> Array:
+    """A sum over heads and pairs of positions, divided by their number.
+
+    Args:
+        total: ().
+        positions: (B, T), True at those that make the pairs.
+        heads: N.
+    """
+    return _mean(total, heads * (positions.sum(-1, dtype=jnp.float32) ** 2).sum())
 
 
 def attention_scores(queries: Array, keys: Array) -> Array:
@@ -77,94 +76,12 @@ def attention_mse(student: Array, teacher: Array, mask: Array, positions: Array 
     _check_same_shape("attention matrices", student, teacher)
     positions = mask if positions is None else positions
     pairs = (positions[:, :, None] & mask[:, None, :])[:, None]
-    squares = jnp.where(pairs, (accurate(student) - accurate(teacher)) ** 2, 0)
-    return _mean(squares.sum(), _pair_count(positions, student.shape[1]))
-
-
-def score_mse_gram(
-    student_queries: Array,
-    student_keys: Array,
-    teacher_queries: Array,
-    teacher_keys: Array,
-    mask: Array,
-    positions: Array | None = None,
-) -> Array:
-    """`attention_mse` of attention scores, without ever forming a (T, S) matrix: from Gram matrices, and exact.
-
-    Args:
-        student_queries: (B, T, N, H_s).
-        student_keys: (B, T, N, H_s).
-        teacher_queries: (B, T, N, H_t).
-        teacher_keys: (B, T, N, H_t); head widths may differ, numbers of heads may not.
-        mask: (B, T), True at real tokens.
-        positions: (B, T), the mean runs over pairs of these; None for the real tokens.
-    """
-    _check_same_heads(student_queries, teacher_queries)
-    positions = mask if positions is None else positions
-
-    total = squared_score_differences(student_queries, student_keys, teacher_queries, teacher_keys, positions, mask)
-    return _mean(total, _pair_count(positions, student_queries.shape[2]))
-
-
-def probability_mse_blockwise(
-    student_queries: Array,
-    student_keys: Array,
-    teacher_queries: Array,
-    teacher_keys: Array,
-    mask: Array,
-    positions: Array | None = None,
-    *,
-    dropout_rate: float = 0.0,
-    dropout_key: Array | None = None,
-    block: int = 128,
-) -> Array:
-    """`attention_mse` of attention probabilities, a block of query rows at a time.
-
-    For networks whose own attention is fused. Rows are computed again on the way back, so that value and gradient
-    take O(block · S) memory a head instead of O(T · S).
-
-    Args:
-        student_queries: (B, T, N, H_s).
-        student_keys: (B, T, N, H_s).
-        teacher_queries: (B, T, N, H_t).
-        teacher_keys: (B, T, N, H_t); head widths may differ, numbers of heads may not.
-        mask: (B, T), True at real tokens.
-        positions: (B, T), the mean runs over pairs of these; None for the real tokens.
-        dropout_rate: the student's attention dropout.
-        dropout_key: its key: `dropout` of the whole (B, N, T, S) under it gives the same mask. None for no dropout.
-        block: query rows at a time.
-    """
-    _check_same_heads(student_queries, teacher_queries)
-    positions = mask if positions is None else positions
-    length, heads = student_queries.shape[1:3]
-    blocks = -(-length // block)
-
-    def in_blocks(x: Array) -> Array:
-        x = jnp.pad(x, ((0, 0), (0, blocks * block - length), *((0, 0),) * (x.ndim - 2)))
-        return jnp.moveaxis(x.reshape(x.shape[0], blocks, block, *x.shape[2:]), 1, 0)
-
-    def softmax(queries: Array, keys: Array) -> Array:
-        scores = attention_scores(queries, keys)
-        return jax.nn.softmax(jnp.where(mask[:, None, None, :], scores, jnp.finfo(scores.dtype).min))
-
-    @jax.checkpoint
-    def add_block(total: Array, rows: tuple[Array, Array, Array, Array]) -> tuple[Array, None]:
-        index, q_s, q_t, counted = rows
-        student = softmax(q_s, student_keys)
-        if dropout_key is not None:
-            student = dropout_rows(student, dropout_rate, dropout_key, first=index * block, rows=length)
-        squares = (student - softmax(q_t, teacher_keys)) ** 2
-        pairs = (counted[:, :, None] & mask[:, None, :])[:, None]
-        return total + jnp.where(pairs, squares, 0).sum(), None
-
-    rows = (jnp.arange(blocks), in_blocks(student_queries), in_blocks(teacher_queries), in_blocks(positions))
-    zero = jnp.zeros((), jnp.result_type(student_queries, jnp.float32))
-    total, _ = jax.lax.scan(add_block, zero, rows)
-    return _mean(total, _pair_count(positions, heads))
+    squares = jnp.where(pairs, (_accurate(student) - _accurate(teacher)) ** 2, 0)
+    return mean_over_pairs(squares.sum(), positions, student.shape[1])
 
 
 def _log_softmax_over_tokens(logits: Array, positions: Array) -> Array:
-    logits = accurate(logits)
+    logits = _accurate(logits)
     return jax.nn.log_softmax(jnp.where(positions[..., None], logits, jnp.finfo(logits.dtype).min), axis=1)
 
 

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tinybert_jax.errors import UserError
+from tinybert_jax.errors import check, check_least
 
-FirstUpdate = Literal["zero", "rising"]
 Decay = Literal["all", "matrices", "kernels"]
 
 
@@ -23,18 +22,15 @@ class UpdateRule:
         eps: added to the root of the second moment.
         decay: what decays: every parameter (haystack), kernels and embedding tables (BERT), or kernels alone.
         clip: gradients are clipped by their norm over all parameters, or tensor by tensor (Huawei).
-        first_update: its rate is "zero" (BERT, transformers, haystack) or the first step of the "rising" warm-up.
     """
 
     bias_correction: bool = True
     eps: float = 1e-8
     decay: Decay = "kernels"
     clip: Literal["global", "tensor"] = "global"
-    first_update: FirstUpdate = "zero"
 
     def __post_init__(self) -> None:
-        if self.eps <= 0:
-            raise UserError(f"eps must be above 0, got {self.eps}")
+        check("eps", self.eps, self.eps > 0, "above 0")
 
 
 @dataclass(frozen=True)
@@ -58,35 +54,28 @@ class OptimizerConfig:
     rule: UpdateRule = UpdateRule()
 
     def __post_init__(self) -> None:
-        rules = (
-            ("learning_rate", self.learning_rate > 0, "above 0"),
-            ("warmup", 0 <= self.warmup <= 1, "in [0, 1]"),
-            ("weight_decay", self.weight_decay >= 0, "0 or more"),
-            ("clip_norm", self.clip_norm > 0, "above 0"),
-            ("accumulate", self.accumulate >= 1, "at least 1"),
-        )
-        for field, holds, rule in rules:
-            if not holds:
-                raise UserError(f"{field} must be {rule}, got {getattr(self, field)}")
+        check("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
+        check("warmup", self.warmup, 0 <= self.warmup <= 1, "in [0, 1]")
+        check("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
+        check("clip_norm", self.clip_norm, self.clip_norm > 0, "above 0")
+        check_least(self, accumulate=1)
 
 
-def linear_warmup_decay(
-    peak: float, updates: int, warmup: float, first_update: FirstUpdate = "zero"
-) -> Callable[[Any], Any]:
-    """Rises to `peak` over ⌊warmup · updates⌋ = W updates, then falls linearly to 0 after the last.
+def linear_warmup_decay(peak: float, updates: int, warmup: float) -> Callable[[Any], Any]:
+    """Rises from 0 to `peak` over ⌊warmup · updates⌋ updates, then falls linearly to 0 after the last.
+
+    The first update of a warm-up has rate 0, as BERT's, transformers' and haystack's.
 
     Args:
         peak: the highest rate.
         updates: number of updates in all.
         warmup: fraction of them spent rising.
-        first_update: update i of the warm-up, from 0, has rate peak · i / W ("zero") or peak · (i + 1) / W ("rising").
     """
     rising = int(warmup * updates)
     falling = optax.linear_schedule(peak, 0.0, updates - rising)
     if rising == 0:
         return falling
-    offset = peak / rising if first_update == "rising" else 0.0
-    return optax.join_schedules([optax.linear_schedule(offset, peak + offset, rising), falling], [rising])
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, rising), falling], [rising])
 
 
 def decay_mask(params: Any, decay: Decay = "kernels") -> Any:
@@ -135,9 +124,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         clip(config.clip_norm),
         adam(b1=0.9, b2=0.999, eps=rule.eps),
         optax.add_decayed_weights(config.weight_decay, mask=lambda params: decay_mask(params, rule.decay)),
-        optax.scale_by_learning_rate(
-            linear_warmup_decay(config.learning_rate, updates, config.warmup, rule.first_update)
-        ),
+        optax.scale_by_learning_rate(linear_warmup_decay(config.learning_rate, updates, config.warmup)),
     )
     if config.accumulate == 1:
         return optimizer

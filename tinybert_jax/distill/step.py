@@ -9,7 +9,7 @@ import optax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from tinybert_jax.distill.objectives import Metrics, Objective
+from tinybert_jax.distill.objective import LossInputs, Metrics, Objective
 from tinybert_jax.model.bert import BertForQuestionAnswering, Outputs, Params, forward
 from tinybert_jax.sharding import replicate
 
@@ -77,7 +77,7 @@ def make_train_step(
 
     def loss_fn(params: Params, taught: Outputs | None, batch: Any, key: Array, step: Array) -> tuple[Array, Metrics]:
         outputs = forward(student, params["model"], batch, attention=objective.attention, dropout_key=key)
-        return objective.loss(outputs, taught, params["projection"], batch, step)
+        return objective.loss(LossInputs(outputs, taught, params["projection"], batch, step))
 
     def step(state: TrainState, teacher_params: Params | None, batch: Any, key: Array) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)

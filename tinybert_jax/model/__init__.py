@@ -8,7 +8,7 @@ from tinybert_jax.model.bert import (
     init_params,
     masked_logits,
 )
-from tinybert_jax.model.config import BertConfig, bert_base, tinybert_4l_312, tinybert_6l_768
+from tinybert_jax.model.config import BertConfig
 from tinybert_jax.model.ops.frozen import freeze
 from tinybert_jax.model.pretrained import Model, load_pretrained, load_qa_model, save_pretrained
 
@@ -18,7 +18,6 @@ __all__ = [
     "BertForQuestionAnswering",
     "Model",
     "Outputs",
-    "bert_base",
     "forward",
     "freeze",
     "init_params",
@@ -26,6 +25,4 @@ __all__ = [
     "load_qa_model",
     "masked_logits",
     "save_pretrained",
-    "tinybert_4l_312",
-    "tinybert_6l_768",
 ]

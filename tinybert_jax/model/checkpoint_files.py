@@ -1,6 +1,6 @@
-"""How each format of weights is read. Nothing is ever unpickled without torch's safe loader."""
+"""How each format of weights is read, and orbax written. Nothing is ever unpickled without torch's safe loader."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.hub import MSGPACK, ORBAX, SAFETENSORS, SAFETENSORS_INDEX, WEIGHTS
+from tinybert_jax.hub import MSGPACK, ORBAX, SAFETENSORS, SAFETENSORS_INDEX, TORCH, WEIGHTS
 from tinybert_jax.store.files import read_json
 
 Tensors = Iterator[tuple[str, np.ndarray]]
@@ -25,24 +25,12 @@ def read_tensors(folder: Path) -> Tensors:
     present = next((name for name in WEIGHTS if (folder / name).exists()), None)
     if present is None:
         raise UserError(f"{folder} holds no weights: one of {', '.join(WEIGHTS)} is needed")
-    path = folder / present
-    with _naming(path):
-        if present == SAFETENSORS_INDEX:
-            for shard in sorted(set(read_json(path)["weight_map"].values())):
-                with _naming(folder / shard):
-                    yield from _read_safetensors(folder / shard)
-        elif present == ORBAX:
-            yield from _read_orbax(path)
-        elif present == SAFETENSORS:
-            yield from _read_safetensors(path)
-        elif present == MSGPACK:
-            yield from _read_msgpack(path)
-        else:
-            yield from _read_torch(path)
+    with _errors_name(folder / present):
+        yield from READERS[present](folder / present)
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _errors_name(path: Path) -> Iterator[None]:
     """Turns whatever a reader raises into one error that names the file."""
     try:
         yield
@@ -52,11 +40,18 @@ def _naming(path: Path) -> Iterator[None]:
         raise UserError(f"cannot read the weights in {path}: {type(error).__name__}: {error}") from error
 
 
+def _read_index(path: Path) -> Tensors:
+    for name in sorted(set(read_json(path)["weight_map"].values())):
+        shard = path.parent / name
+        if not shard.is_file():
+            raise UserError(f"the index names a shard that is not there: {shard}")
+        with _errors_name(shard):
+            yield from _read_safetensors(shard)
+
+
 def _read_safetensors(path: Path) -> Tensors:
     from safetensors import safe_open
 
-    if not path.is_file():
-        raise UserError(f"the index names a shard that is not there: {path}")
     with safe_open(path, framework="numpy") as file:
         for name in file.keys():  # noqa: SIM118  (not a dict)
             yield name, file.get_tensor(name)
@@ -93,6 +88,16 @@ def _named(params: Any) -> Tensors:
     """A Flax tree as dotted names; ours differ from transformers' in the last word alone."""
     for path, leaf in flatten_dict(params).items():
         yield ".".join(path), np.asarray(leaf)
+
+
+# A format of weights is one name in hub.WEIGHTS, and one reader here.
+READERS: dict[str, Callable[[Path], Tensors]] = {
+    SAFETENSORS: _read_safetensors,
+    SAFETENSORS_INDEX: _read_index,
+    ORBAX: _read_orbax,
+    MSGPACK: _read_msgpack,
+    TORCH: _read_torch,
+}
 
 
 def write_orbax(folder: Path, params: Any) -> None:

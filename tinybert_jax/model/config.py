@@ -1,11 +1,11 @@
-"""The shape of a BERT or a RoBERTa, and the named sizes of the papers."""
+"""The shape of a BERT or a RoBERTa."""
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from tinybert_jax.errors import UserError
+from tinybert_jax.errors import UserError, check, check_least
 from tinybert_jax.model.ops.attention import AttentionKernel
 
 Activation = Literal["gelu", "gelu_new", "relu"]
@@ -19,6 +19,15 @@ _OURS = {"dtype", "attention_kernel"}
 _ROBERTA_DEFAULTS: dict[str, Any] = {"vocab_size": 50265, "pad_token_id": 1}
 # Written for transformers' sake; the networks here do not read them. The ids of every RoBERTa vocabulary.
 _ROBERTA_TOKENS = {"bos_token_id": 0, "eos_token_id": 2}
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
 
 
 @dataclass(frozen=True)
@@ -54,34 +63,21 @@ class BertConfig:
 
     def __post_init__(self) -> None:
         for field, allowed in _NAMES.items():
-            if getattr(self, field) not in get_args(allowed):
-                raise UserError(f"{field} must be one of {', '.join(get_args(allowed))}, got {getattr(self, field)!r}")
-        for field in (
-            "vocab_size",
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "intermediate_size",
-            "max_position_embeddings",
-            "type_vocab_size",
-        ):
-            if getattr(self, field) < 1:
-                raise UserError(f"{field} must be at least 1, got {getattr(self, field)}")
+            names, value = get_args(allowed), getattr(self, field)
+            check(field, repr(value), value in names, f"one of {', '.join(names)}")
+        check_least(self, **dict.fromkeys(_SIZES, 1))
         if self.hidden_size % self.num_attention_heads:
             raise UserError(
                 f"num_attention_heads must divide hidden_size, got {self.num_attention_heads} heads "
                 f"for {self.hidden_size} units"
             )
         for field in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            if not 0 <= getattr(self, field) < 1:
-                raise UserError(f"{field} must be in [0, 1), got {getattr(self, field)}")
-        if not 0 <= self.pad_token_id < self.vocab_size:
-            raise UserError(f"pad_token_id must be in [0, vocab_size = {self.vocab_size}), got {self.pad_token_id}")
-        if self.max_positions < 1:
-            raise UserError(
-                f"max_position_embeddings must be over pad_token_id + 1 = {self.pad_token_id + 1} in a RoBERTa, "
-                f"got {self.max_position_embeddings}"
-            )
+            rate = getattr(self, field)
+            check(field, rate, 0 <= rate < 1, "in [0, 1)")
+        pad = self.pad_token_id
+        check("pad_token_id", pad, 0 <= pad < self.vocab_size, f"in [0, vocab_size = {self.vocab_size})")
+        rule = f"over pad_token_id + 1 = {pad + 1} in a RoBERTa"
+        check("max_position_embeddings", self.max_position_embeddings, self.max_positions >= 1, rule)
 
     @property
     def head_size(self) -> int:
@@ -104,12 +100,11 @@ class BertConfig:
         Raises:
             UserError: another architecture, relative positions, or a value out of range.
         """
-        if (kind := config.get("model_type", "bert")) not in get_args(ModelType):
-            raise UserError(
-                f'model_type must be "bert" or "roberta", got {kind!r}: only their checkpoints can be loaded'
-            )
-        if (position := config.get("position_embedding_type", "absolute")) != "absolute":
-            raise UserError(f'position_embedding_type must be "absolute", got {position!r}')
+        kind = config.get("model_type", "bert")
+        got = f"{kind!r}: only their checkpoints can be loaded"
+        check("model_type", got, kind in get_args(ModelType), '"bert" or "roberta"')
+        positions = config.get("position_embedding_type", "absolute")
+        check("position_embedding_type", repr(positions), positions == "absolute", '"absolute"')
         known = {field.name for field in dataclasses.fields(cls)} - _OURS
         given = {key: value for key, value in config.items() if key in known and value is not None}
         return cls(**(_ROBERTA_DEFAULTS if kind == "roberta" else {}) | given)
@@ -120,18 +115,3 @@ class BertConfig:
         fields["dtype"] = "float32"  # the precision the parameters are stored in
         tokens = _ROBERTA_TOKENS if self.model_type == "roberta" else {}
         return {"architectures": [f"{self.model_type.capitalize()}For{task}"], **fields, **tokens}
-
-
-def bert_base() -> BertConfig:
-    """BERT-base, 110 M parameters (Devlin et al. 2019)."""
-    return BertConfig()
-
-
-def tinybert_6l_768() -> BertConfig:
-    """TinyBERT6, 67 M parameters (Jiao et al. 2020, section 4.1)."""
-    return BertConfig(num_hidden_layers=6)
-
-
-def tinybert_4l_312() -> BertConfig:
-    """TinyBERT4, 14.5 M parameters (Jiao et al. 2020, section 4.1)."""
-    return BertConfig(hidden_size=312, num_hidden_layers=4, intermediate_size=1200)

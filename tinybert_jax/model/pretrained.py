@@ -1,10 +1,9 @@
-"""transformers checkpoint ⇄ parameters: one table of names, checked to be a bijection.
+"""transformers checkpoint ⇄ parameters.
 
-Reading goes source → (name, array) pairs in transformers' naming → `_RULES` → our tree, and every way in which the
-result differs from the tree that the config promises is reported at once.
+Reading goes source → (name, array) pairs → the family's table of names → our tree, and every way in which the result
+differs from the tree that the config promises is reported at once.
 """
 
-import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -20,9 +19,11 @@ from tinybert_jax.hub import locate
 from tinybert_jax.model.bert import BertForMaskedLM, BertForQuestionAnswering, init_params
 from tinybert_jax.model.checkpoint_files import read_tensors
 from tinybert_jax.model.config import BertConfig
+from tinybert_jax.model.names import TreePath, is_elsewhere, is_transposed, places, stored_name
 from tinybert_jax.store.files import atomic_path, read_json, write_json
 
 Head = Literal["question-answering", "masked-lm"]
+_Tree = dict[TreePath, np.ndarray]
 
 _MODELS = {"question-answering": BertForQuestionAnswering, "masked-lm": BertForMaskedLM}
 _HEADS = {"question-answering": "qa_outputs", "masked-lm": "cls"}
@@ -31,31 +32,6 @@ _TASKS = {"question-answering": "QuestionAnswering", "masked-lm": "MaskedLM"}
 
 class MissingHeadWarning(UserWarning):
     """The checkpoint has no such head: a fresh one was initialised."""
-
-
-class _Rule(NamedTuple):
-    """One family of names: transformers' pattern, our path, and whether the array is transposed on the way."""
-
-    theirs: str
-    ours: str
-    transpose: bool = False
-
-
-# The first rule that matches decides. Our tree keeps transformers' module names; only a tensor's last name differs,
-# and the root, which is "bert" for every family.
-_RULES = (
-    _Rule(r"(.+\.LayerNorm)\.(?:weight|gamma)", r"\1.scale"),
-    _Rule(r"(.+\.LayerNorm)\.(?:bias|beta)", r"\1.bias"),
-    _Rule(r"(.+_embeddings)\.weight", r"\1.embedding"),
-    _Rule(r"(.+)\.weight", r"\1.kernel", transpose=True),
-    _Rule(r"(.+)\.bias", r"\1.bias"),
-)
-# What other classes keep in the same file, or what is derived: never a parameter of ours.
-_ELSEWHERE = re.compile(
-    r"(bert\.)?pooler\..+|classifier\..+|fit_dense(s\.\d+)?\..+|lm_head\..+|cls\.seq_relationship\..+"
-    r"|cls\.predictions\.decoder\..+|(bert\.)?embeddings\.position_ids"
-)
-_INVERSE = {"scale": "weight", "kernel": "weight", "embedding": "weight", "bias": "bias"}
 
 
 def load_pretrained(
@@ -79,7 +55,7 @@ def load_pretrained(
     folder = locate(name_or_path)
     config = load_config(folder)
     expected = _shapes(config, head)
-    found = _to_tree(read_tensors(folder), config.model_type, _HEADS[head])
+    found = _to_tree(read_tensors(folder), config.model_type, expected, _HEADS[head])
     if not any(path[0] == _HEADS[head] for path in found):  # a fresh head is what fine-tuning starts from
         fresh = _fresh_head(config, head, seed)
         names = ", ".join(sorted(".".join(path) for path in fresh))
@@ -171,13 +147,13 @@ def save_pretrained(
             tokenizer.save_pretrained(str(temporary))
         # safetensors stores the buffer as it lies in memory: a transposed view would be written scrambled.
         tensors = {
-            _our_name_to_theirs(path, config.model_type): np.ascontiguousarray(_transposed(path, array))
+            stored_name(config.model_type, path): np.ascontiguousarray(array.T if is_transposed(path) else array)
             for path, array in found.items()
         }
         save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
 
 
-def _shapes(config: BertConfig, head: Head) -> Mapping[tuple[str, ...], Any]:
+def _shapes(config: BertConfig, head: Head) -> Mapping[TreePath, Any]:
     """What the config promises, as shapes: nothing is computed."""
     if head == "masked-lm" and config.model_type != "bert":
         raise UserError(
@@ -187,49 +163,30 @@ def _shapes(config: BertConfig, head: Head) -> Mapping[tuple[str, ...], Any]:
     return flatten_dict(jax.eval_shape(partial(init_params, _MODELS[head](config)), jax.random.key(0)))
 
 
-def _fresh_head(config: BertConfig, head: Head, seed: int) -> dict[tuple[str, ...], np.ndarray]:
+def _fresh_head(config: BertConfig, head: Head, seed: int) -> _Tree:
     # under jit, the encoder's random numbers, which nobody reads, are not drawn
     initialise = jax.jit(lambda key: init_params(_MODELS[head](config), key)[_HEADS[head]])
     leaves = flatten_dict({_HEADS[head]: initialise(jax.random.key(seed))})
     return {path: np.asarray(leaf) for path, leaf in leaves.items()}
 
 
-def _to_tree(tensors: Iterable[tuple[str, np.ndarray]], family: str, head: str) -> dict[tuple[str, ...], np.ndarray]:
-    """Renames every tensor of the encoder and of `head`; other heads' are passed over."""
-    found: dict[tuple[str, ...], np.ndarray] = {}
-    other_heads = tuple(f"{name}." for name in _HEADS.values() if name != head)
-    for stored_name, array in tensors:
-        name = re.sub(rf"^{family}\.", "bert.", stored_name)
-        if _ELSEWHERE.fullmatch(name) or name.startswith(other_heads):
+def _to_tree(tensors: Iterable[tuple[str, np.ndarray]], family: str, expected: Iterable[TreePath], head: str) -> _Tree:
+    """The tensors by their place in our tree; other heads' are passed over, and unknown ones keep their name."""
+    known = places(family, expected)
+    found: _Tree = {}
+    for name, array in tensors:
+        if name not in known and is_elsewhere(family, name, head):
             continue
-        path, transpose = _their_name_to_ours(name)
+        path, transposed = known.get(name, ((name,), False))
         if path in found:
-            raise UserError(f"the checkpoint holds {'.'.join(path)} twice, the second time as {stored_name!r}")
-        found[path] = np.asarray(array.T if transpose else array, np.float32, order="C")
+            raise UserError(f"the checkpoint holds {'.'.join(path)} twice, the second time as {name!r}")
+        found[path] = np.asarray(array.T if transposed else array, np.float32, order="C")
     return found
 
 
-def _their_name_to_ours(name: str) -> tuple[tuple[str, ...], bool]:
-    if not name.startswith(("bert.", "cls.", "qa_outputs.")):
-        name = f"bert.{name}"  # an encoder saved alone
-    for rule in _RULES:
-        if match := re.fullmatch(rule.theirs, name):
-            return tuple(match.expand(rule.ours).split(".")), rule.transpose
-    return tuple(name.split(".")), False  # a Flax tree's own names; anything else is reported as unexpected
-
-
-def _our_name_to_theirs(path: tuple[str, ...], family: str) -> str:
-    root = family if path[0] == "bert" else path[0]
-    return ".".join((root, *path[1:-1], _INVERSE[path[-1]]))
-
-
-def _transposed(path: tuple[str, ...], array: np.ndarray) -> np.ndarray:
-    return array.T if path[-1] == "kernel" else array
-
-
-def _check(source: object, expected: Mapping[tuple[str, ...], Any], found: Mapping[tuple[str, ...], Any]) -> None:
+def _check(source: object, expected: Mapping[TreePath, Any], found: Mapping[TreePath, Any]) -> None:
     """Raises one error with every difference between the two trees."""
-    describe: Callable[[tuple[str, ...]], str] = ".".join
+    describe: Callable[[TreePath], str] = ".".join
     lines = [f"  unexpected  {describe(p)}, shape {found[p].shape}" for p in sorted(found.keys() - expected.keys())]
     lines += [f"  missing     {describe(p)}, shape {expected[p].shape}" for p in sorted(expected.keys() - found.keys())]
     lines += [

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from tinybert_jax.distill import PRESETS
 from tinybert_jax.errors import UserError
+from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.run.recipe import Recipe, with_preset
 from tinybert_jax.run.recipes import RECIPES
 
@@ -20,14 +20,14 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path]:
     import tyro
 
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(description, f"Recipes: {', '.join(RECIPES)}. Options: python train.py RECIPE --help", sep="\n")
+        print(description, f"Recipes: {', '.join(RECIPES)}. Options: tinybert train RECIPE --help", sep="\n")
         sys.exit(0)
     name, *overrides = arguments
     if name not in RECIPES:
         raise UserError(f"unknown recipe {name!r}: one of {', '.join(RECIPES)} must come first")
     # Before the rest, as what follows overrides it.
-    presets = argparse.ArgumentParser(prog=f"train.py {name}", add_help=False, allow_abbrev=False)
-    presets.add_argument("--preset", choices=PRESETS, help="what a known system compares, and how it updates")
+    presets = argparse.ArgumentParser(prog=f"tinybert train {name}", add_help=False, allow_abbrev=False)
+    presets.add_argument("--preset", choices=PRESETS, help="a known system's objectives, updates and augmentation")
     chosen, overrides = presets.parse_known_args(overrides)
     recipe = RECIPES[name]() if chosen.preset is None else with_preset(RECIPES[name](), PRESETS[chosen.preset])
     without_prefix = tyro.conf.arg(name="")
@@ -36,6 +36,6 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path]:
         return recipe, output
 
     run.__defaults__ = (recipe, tyro.MISSING)
-    program, description = f"train.py {name}", f"{RECIPES[name].__doc__}\n{presets.format_help()}"
+    program, description = f"tinybert train {name}", f"{RECIPES[name].__doc__}\n{presets.format_help()}"
     config = (tyro.conf.AvoidSubcommands,)
     return tyro.cli(run, prog=program, description=description, args=overrides, config=config)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinybert_jax.distill import Intermediate, resolve_layer_map
 from tinybert_jax.model.config import BertConfig, ModelType
 from tinybert_jax.run.recipe import Recipe
 from tinybert_jax.store.files import atomic_path
@@ -61,12 +60,10 @@ def describe(
     """
     layer_map = None
     for stage in recipe.stages:
-        if isinstance(stage.objective, Intermediate) and teacher is not None:
-            layers = (student.num_hidden_layers, teacher.num_hidden_layers)
-            mapped = resolve_layer_map(stage.objective.hidden_map, *layers)
-            layer_map = ", ".join(f"{m} ← {g}" for m, g in enumerate(mapped, start=1))
+        if teacher is not None:
+            layer_map = stage.objective.describe(student, teacher) or layer_map
     stages = [
-        f"{number}. {type(stage.objective).__name__}: at most {stage.epochs} epochs, batch {stage.batch_size}, "
+        f"{number}. {stage.objective.tag}: at most {stage.epochs} epochs, batch {stage.batch_size}, "
         f"learning rate {stage.learning_rate:g}, warm-up {stage.warmup:g}"
         for number, stage in enumerate(recipe.stages, start=1)
     ]

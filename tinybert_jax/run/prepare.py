@@ -84,7 +84,7 @@ def prepare(recipe: Recipe, output: Path) -> Materials:
     for stage in (*recipe.teacher_stages, *recipe.stages):
         if stage.batch_size % jax.device_count():
             raise UserError(f"batch_size must be a multiple of the {jax.device_count()} devices: {stage.batch_size}")
-    settings = tokenizer, recipe.windows, recipe.cache / "windows"
+    settings = tokenizer, recipe.windows, recipe.cache
     train = read_dataset(recipe.train, *settings, recipe.train_questions, recipe.seed)
     dev = read_dataset(recipe.dev, *settings, recipe.dev_questions, recipe.seed)
     augmented = train if recipe.augmented is None else read_dataset(recipe.augmented, *settings)
@@ -104,8 +104,8 @@ def augment_training_data(recipe: Recipe, materials: Materials) -> Materials:
     """
     if materials.candidates is None:
         return materials
-    path = augmented_file(materials.candidates, recipe.cache / "augmented")
-    augmented = read_dataset(str(path), materials.tokenizer, recipe.windows, recipe.cache / "windows")
+    path = augmented_file(materials.candidates, recipe.cache)
+    augmented = read_dataset(str(path), materials.tokenizer, recipe.windows, recipe.cache)
     return materials._replace(augmented=augmented, candidates=None)
 
 

@@ -8,16 +8,13 @@ from typing import Literal
 from tinybert_jax.augment.rules import AugmentConfig
 from tinybert_jax.data.batches import default_buckets
 from tinybert_jax.data.windows import WindowConfig
-from tinybert_jax.distill import Finetune, Intermediate, Objective, OptimizerConfig, Prediction, Preset
-from tinybert_jax.errors import UserError
+from tinybert_jax.distill import Objective, OptimizerConfig
+from tinybert_jax.errors import UserError, check_least
 from tinybert_jax.model.config import Dtype
+from tinybert_jax.run.presets import Preset
 from tinybert_jax.scoring import AnswerConfig
+from tinybert_jax.store.cache import default_cache
 from tinybert_jax.synthetic.task import SyntheticTask
-
-
-def default_cache() -> Path:
-    """Where what is worth keeping between runs is kept, unless told otherwise."""
-    return Path.home() / ".cache" / "tinybert_jax"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +29,7 @@ class Stage(OptimizerConfig):
         augmented: train on the recipe's augmented data, where it has any.
     """
 
-    objective: Finetune | Intermediate | Prediction
+    objective: Objective
     epochs: int = 5
     batch_size: int = 26
     max_steps: int | None = None
@@ -40,9 +37,7 @@ class Stage(OptimizerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("epochs", "batch_size", "max_steps"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_least(self, epochs=1, batch_size=1, max_steps=1)
 
     def steps(self, steps_per_epoch: int) -> int:
         """Batches in the stage."""
@@ -57,7 +52,7 @@ class Recipe:
         name: the recipe's name.
         student: the model that is trained.
         teacher: the model it learns from; None where every stage is a `Finetune`.
-        train: training data, a SQuAD JSON file or a hub data set "owner/name:split".
+        train: training data: a SQuAD JSON file, an .arrow file of `augment` or a hub data set "owner/name:split".
         dev: data the scores are measured on.
         stages: the student's training, in order.
         teacher_stages: training that turns `teacher` into the teacher; none where it is one already.
@@ -118,12 +113,13 @@ class Recipe:
             raise UserError("a recipe needs at least one stage, got none")
         if self.teacher is None and any(stage.objective.uses_teacher for stage in self.stages):
             raise UserError("a stage that distils needs a teacher, got none: give --teacher")
-        cacheable = [stage.objective.reads_cache for stage in self.stages if isinstance(stage.objective, Prediction)]
+        cacheable = [stage.objective.reads_cache for stage in self.stages if stage.objective.averages_teachers]
         if self.more_teachers and (self.teacher_cache == "off" or not cacheable or not all(cacheable)):
             raise UserError(
-                "more_teachers are averaged from cached logits: that needs a Prediction stage, each one able to train "
-                f"from the cache, and a --teacher-cache that is not off; got {', '.join(self.more_teachers)} with "
-                f"teacher_cache {self.teacher_cache!r} and {len(cacheable)} Prediction stages, {sum(cacheable)} able"
+                "more_teachers are averaged from cached logits: that needs a stage that learns from logits, as "
+                "prediction does, each one able to train from the cache, and a --teacher-cache that is not off; got "
+                f"{', '.join(self.more_teachers)} with teacher_cache {self.teacher_cache!r} and {len(cacheable)} such "
+                f"stages, {sum(cacheable)} able"
             )
 
     @property
@@ -133,12 +129,18 @@ class Recipe:
 
 
 def with_preset(recipe: Recipe, preset: Preset) -> Recipe:
-    """The recipe with a preset's objectives and update rule in the student's stages; all else stays."""
+    """The recipe with a preset's objectives and update rule in the student's stages, and its rules of augmentation.
+
+    All else stays: rates, lengths, the teacher's stages; a recipe that augments nothing still does not.
+    """
 
     def changed(stage: Stage) -> Stage:
-        objectives: dict[type, Objective] = {Intermediate: preset.intermediate, Prediction: preset.prediction}
-        objective = objectives.get(type(stage.objective), stage.objective)
+        objective = preset.objectives.get(stage.objective.tag, stage.objective)
         return dataclasses.replace(stage, objective=objective, rule=preset.rule)
 
-    undistilled = dataclasses.replace(recipe.undistilled, rule=preset.rule)
-    return dataclasses.replace(recipe, stages=tuple(map(changed, recipe.stages)), undistilled=undistilled)
+    return dataclasses.replace(
+        recipe,
+        stages=tuple(map(changed, recipe.stages)),
+        undistilled=dataclasses.replace(recipe.undistilled, rule=preset.rule),
+        augment=recipe.augment and dataclasses.replace(recipe.augment, rules=preset.augment),
+    )

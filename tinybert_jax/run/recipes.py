@@ -2,12 +2,12 @@
 
 import dataclasses
 
-from tinybert_jax.augment.rules import AUGMENT_PRESETS, AugmentConfig
+from tinybert_jax.augment.rules import AugmentConfig
 from tinybert_jax.data.windows import WindowConfig
-from tinybert_jax.distill import Finetune, OptimizerConfig, Preset
-from tinybert_jax.distill.presets import HAYSTACK, PAPER, RECOMMENDED
+from tinybert_jax.distill import Finetune, Intermediate, OptimizerConfig, Prediction
 from tinybert_jax.model import BertConfig
-from tinybert_jax.run.recipe import Recipe, Stage
+from tinybert_jax.run.presets import HAYSTACK, PAPER, RECOMMENDED
+from tinybert_jax.run.recipe import Recipe, Stage, with_preset
 from tinybert_jax.synthetic.generate import SyntheticConfig
 from tinybert_jax.synthetic.task import SyntheticTask
 
@@ -33,7 +33,7 @@ def quickstart() -> Recipe:
         initializer_range=0.08,  # narrow layers start too quietly at BERT's 0.02
     )
     student = dataclasses.replace(teacher, num_hidden_layers=2)
-    return Recipe(
+    recipe = Recipe(
         name="quickstart",
         student="synthetic/student",
         teacher="synthetic/teacher",
@@ -41,8 +41,8 @@ def quickstart() -> Recipe:
         dev="synthetic/dev.json",
         teacher_stages=(Stage(objective=Finetune(), batch_size=32, max_steps=900, learning_rate=2.5e-3),),
         stages=(
-            Stage(objective=RECOMMENDED.intermediate, batch_size=32, max_steps=250, learning_rate=6e-3),
-            Stage(objective=RECOMMENDED.prediction, batch_size=32, max_steps=200, learning_rate=2e-3),
+            Stage(objective=Intermediate(), batch_size=32, max_steps=250, learning_rate=6e-3),
+            Stage(objective=Prediction(), batch_size=32, max_steps=200, learning_rate=2e-3),
         ),
         compare_undistilled=True,
         undistilled=OptimizerConfig(learning_rate=3e-3),
@@ -50,6 +50,7 @@ def quickstart() -> Recipe:
         buckets=(64, 80),
         synthetic=SyntheticTask(SyntheticConfig(), teacher, student, vocab_size=1600),
     )
+    return with_preset(recipe, RECOMMENDED)
 
 
 def tinybert_6l_768d_squad2() -> Recipe:
@@ -62,16 +63,21 @@ def tinybert_6l_768d_squad2() -> Recipe:
     counts in haystack's means, so every batch is padded to 384; `--preset recommended --buckets 128 192 256 384` takes
     about half of the time, and its means do not.
     """
-    return Recipe(
+    recipe = Recipe(
         name="tinybert-6l-768d-squad2",
         student="huawei-noah/TinyBERT_General_6L_768D",
         teacher="deepset/bert-base-uncased-squad2",
-        stages=_card_stages(HAYSTACK),
-        augment=AugmentConfig(copies=20, rules=AUGMENT_PRESETS["haystack"]),
+        # The card's batch, epochs and rates; haystack's default warm-up.
+        stages=(
+            Stage(objective=Intermediate(), epochs=5, batch_size=26, learning_rate=5e-5, warmup=0.2, augmented=True),
+            Stage(objective=Prediction(), epochs=5, batch_size=26, learning_rate=3e-5, warmup=0.2),
+        ),
+        augment=AugmentConfig(copies=20),
         buckets=(384,),
         train=_SQUAD_2_TRAIN,
         dev=_SQUAD_2_DEV,
     )
+    return with_preset(recipe, HAYSTACK)
 
 
 def tinybert_6l_768d_squad2_paper() -> Recipe:
@@ -83,10 +89,7 @@ def tinybert_6l_768d_squad2_paper() -> Recipe:
     of the recipe above, as the paper's for SQuAD are not all given.
     """
     card = tinybert_6l_768d_squad2()
-    augment = AugmentConfig(copies=20, rules=AUGMENT_PRESETS["huawei"])
-    return dataclasses.replace(
-        card, name=f"{card.name}-paper", stages=_card_stages(PAPER), augment=augment, buckets=_FINE_BUCKETS
-    )
+    return with_preset(dataclasses.replace(card, name=f"{card.name}-paper", buckets=_FINE_BUCKETS), PAPER)
 
 
 def tinybert_4l_312d_squad2() -> Recipe:
@@ -97,30 +100,13 @@ def tinybert_4l_312d_squad2() -> Recipe:
     Published: 68.2 EM / 71.8 F1 on SQuAD 2.0 dev (Jiao et al. 2020). Not run here. Rates, batch and epochs are those
     of the six layers' recipe.
     """
-    return dataclasses.replace(
+    recipe = dataclasses.replace(
         tinybert_6l_768d_squad2(),
         name="tinybert-4l-312d-squad2",
         student="huawei-noah/TinyBERT_General_4L_312D",
-        stages=_card_stages(RECOMMENDED),
-        augment=AugmentConfig(copies=20),
         buckets=_FINE_BUCKETS,
     )
-
-
-def _card_stages(preset: Preset) -> tuple[Stage, ...]:
-    """Both stages with the model card's figures: batch 26, five epochs, its rates; haystack's default warm-up."""
-    return (
-        Stage(
-            objective=preset.intermediate,
-            epochs=5,
-            batch_size=26,
-            learning_rate=5e-5,
-            warmup=0.2,
-            rule=preset.rule,
-            augmented=True,
-        ),
-        Stage(objective=preset.prediction, epochs=5, batch_size=26, learning_rate=3e-5, warmup=0.2, rule=preset.rule),
-    )
+    return with_preset(recipe, RECOMMENDED)
 
 
 def finetune_teacher() -> Recipe:
@@ -149,14 +135,20 @@ def minilm_3l_squad2() -> Recipe:
     Measured on 4,000 dev questions, with questions of windows up to 128 tokens alone and a teacher fine-tuned before on
     24,000 of them: teacher 51.1 EM / 54.3 F1, student 45.5 / 48.3, with `--preset haystack` 45.9 / 49.6.
     """
-    return Recipe(
+    recipe = Recipe(
         name="minilm-3l-squad2",
         student="sentence-transformers/paraphrase-MiniLM-L3-v2",
         teacher="sentence-transformers/all-MiniLM-L6-v2",
         teacher_stages=(Stage(objective=Finetune(), epochs=2, batch_size=16, learning_rate=1e-4),),
         stages=(
-            Stage(objective=RECOMMENDED.intermediate, epochs=1, batch_size=16, learning_rate=2e-4, augmented=True),
-            Stage(objective=RECOMMENDED.prediction, epochs=2, batch_size=16, learning_rate=1e-4),
+            Stage(
+                objective=Intermediate(),
+                epochs=1,
+                batch_size=16,
+                learning_rate=2e-4,
+                augmented=True,
+            ),
+            Stage(objective=Prediction(), epochs=2, batch_size=16, learning_rate=1e-4),
         ),
         compare_undistilled=True,
         undistilled=OptimizerConfig(learning_rate=1e-4),
@@ -167,6 +159,7 @@ def minilm_3l_squad2() -> Recipe:
         train=_SQUAD_2_TRAIN,
         dev=_SQUAD_2_DEV,
     )
+    return with_preset(recipe, RECOMMENDED)
 
 
 RECIPES = {

@@ -1,1 +1,1 @@
-"""Files on disk: written whole or not at all, locked, named by digests."""
+"""Files on disk: written whole or not at all, and what is kept of them between runs."""

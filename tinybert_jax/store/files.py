@@ -1,9 +1,8 @@
-"""Outputs appear whole or not at all: written under a temporary name, then renamed. And locks."""
+"""Outputs appear whole or not at all: written under a temporary name, then renamed."""
 
 import dataclasses
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,25 +33,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextmanager
-def alone(path: str | Path, work: str) -> Iterator[None]:
-    """Holds the lock `path`, once no other process does; a process that ends, however it does, gives it back.
-
-    Args:
-        path: the lock's file, created if missing.
-        work: what a process that has to wait says the other one computes.
-    """
-    import fcntl
-
-    with Path(path).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting: another process computes {work}", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def write_json(path: str | Path, value: Any) -> None:

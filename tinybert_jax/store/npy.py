@@ -1,13 +1,22 @@
-"""A .npy file written row by row, whose length is known at the end only."""
+"""Files of numpy's .npy format that are written row by row."""
 
+import io
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 
+def npy_header(dtype: np.typing.DTypeLike, shape: tuple[int, ...]) -> bytes:
+    """How the file of an array in C order begins; as long for any number of rows."""
+    header = io.BytesIO()
+    description = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, description)
+    return header.getvalue()
+
+
 class NpyWriter:
-    """Context manager around a .npy file that grows along its first axis; complete once it is left."""
+    """Context manager around a .npy file whose number of rows is known at the end only; complete once it is left."""
 
     def __init__(self, path: Path, dtype: np.typing.DTypeLike, row_shape: tuple[int, ...] = ()) -> None:
         """Names the file, replaced if it exists, and what its rows are."""
@@ -16,7 +25,7 @@ class NpyWriter:
 
     def __enter__(self) -> "NpyWriter":
         self._file = self._path.open("wb")
-        self._write_header()
+        self._file.write(self._header())
         self._data_begin = self._file.tell()
         return self
 
@@ -30,10 +39,8 @@ class NpyWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with self._file:
             self._file.seek(0)
-            self._write_header()
+            self._file.write(self._header())
             assert self._file.tell() == self._data_begin  # numpy leaves room for the first axis to grow
 
-    def _write_header(self) -> None:
-        shape = (self.rows, *self._row_shape)
-        header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
+    def _header(self) -> bytes:
+        return npy_header(self._dtype, (self.rows, *self._row_shape))

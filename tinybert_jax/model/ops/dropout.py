@@ -35,10 +35,6 @@ def _kept(rate: float, key: Array, index: Array) -> Array:
     return bits >= jnp.uint32(rate * 2**32)
 
 
-def _drop(x: Array, rate: float, kept: Array) -> Array:
-    return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
-
-
 def dropout(x: Array, rate: float, key: Array) -> Array:
     """Zeroes each element of `x` with probability `rate` and scales the rest by 1 / (1 − rate).
 
@@ -47,7 +43,8 @@ def dropout(x: Array, rate: float, key: Array) -> Array:
         rate: in [0, 1).
         key: a JAX random key; only 64 bits are drawn from it.
     """
-    return _drop(x, rate, _kept(rate, key, _flat_index(x.shape, x.shape)))
+    kept = _kept(rate, key, _flat_index(x.shape, x.shape))
+    return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
 
 
 def kept_rows(shape: tuple[int, ...], rate: float, key: Array, *, first: Array | int, rows: int) -> Array:
@@ -62,16 +59,3 @@ def kept_rows(shape: tuple[int, ...], rate: float, key: Array, *, first: Array |
     """
     index = _flat_index(shape, (*shape[:-2], rows, shape[-1]))
     return _kept(rate, key, index + jnp.asarray(first, jnp.uint32) * jnp.uint32(shape[-1]))
-
-
-def dropout_rows(x: Array, rate: float, key: Array, *, first: Array | int, rows: int) -> Array:
-    """What `dropout` does to rows [first, first + R) of a (…, rows, S) array, given those rows alone.
-
-    Args:
-        x: (…, R, S).
-        rate: in [0, 1).
-        key: the whole array's key.
-        first: the first row's number; may be traced.
-        rows: the whole array's.
-    """
-    return _drop(x, rate, kept_rows(x.shape, rate, key, first=first, rows=rows))

@@ -1,0 +1,56 @@
+"""Where questions come from. A new kind of source is a file that reads its rows, and a line here."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tinybert_jax.data.arrow import ArrowExamples
+from tinybert_jax.data.example import Example
+from tinybert_jax.data.hub_rows import read_hub
+from tinybert_jax.data.squad import read_json_file
+from tinybert_jax.data.validation import check_whole
+from tinybert_jax.errors import UserError
+
+# What reads a file of a suffix: (source, check_offsets) -> examples, each made by `validation.to_example`.
+FILE_READERS: dict[str, Callable[[str, bool], Sequence[Example]]] = {
+    ".json": read_json_file,
+    ".gz": read_json_file,
+    ".arrow": ArrowExamples,
+}
+_HUB_SOURCE = re.compile(r"[\w.-]+/[\w.-]+:[\w.-]+")
+
+
+def read_squad(source: str | Path, *, check_offsets: bool = True) -> Sequence[Example]:
+    """Reads and validates SQuAD 1.1 or 2.0 data, completely, whatever it is read from.
+
+    Args:
+        source: a JSON file in SQuAD's layout, plain or gzipped, an .arrow file of ours, or a hub data set and split
+            such as "rajpurkar/squad_v2:validation". A path that exists is always read as a file.
+        check_offsets: verify that every answer stands at its offset. Scoring needs the answers' texts alone
+            and reads with False; a missing offset then becomes -1.
+
+    Returns:
+        The questions in the data's order; those of an .arrow file are read from it whenever they are asked for. Without
+        an `is_impossible` key (SQuAD 1.1, hub data sets) a question is unanswerable if it has no answers. Integer ids
+        become strings.
+
+    Raises:
+        UserError: the source is missing, unreadable, not SQuAD or holds no question; an id repeats; an answer
+            is not at its offset; `is_impossible` and the answers contradict each other.
+    """
+    source = str(source)
+    examples = _reader(source)(source, check_offsets)
+    check_whole(examples, source)
+    return examples
+
+
+def _reader(source: str) -> Callable[[str, bool], Sequence[Example]]:
+    path = Path(source)
+    if path.exists():
+        return FILE_READERS.get(path.suffix, read_json_file)
+    if path.suffix not in FILE_READERS and _HUB_SOURCE.fullmatch(source):
+        return read_hub
+    raise UserError(
+        f"{source} does not exist: give a SQuAD JSON file (.json or .json.gz), an .arrow file of `augment`, "
+        'or a hub data set and split such as "rajpurkar/squad_v2:validation"'
+    )
