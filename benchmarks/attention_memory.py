@@ -1,23 +1,32 @@
 """Temporary memory of the attention loss's value and gradient, against sequence length.
 
-    python benchmarks/attention_memory.py [--batch 4] [--heads 12] [--head-size 64]
+    python -m benchmarks.attention_memory [--batch 4] [--heads 12] [--head-size 64]
 
 Prints, as Markdown, what XLA plans to allocate beside inputs and outputs (`memory_analysis` of the compiled
 function; nothing is run): the loss of tinybert_jax beside the same loss of materialised (T, S) matrices.
 """
 
-import argparse
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from benchmarks.common import command, table
 from tinybert_jax.distill import losses
 from tinybert_jax.distill.gram import score_mse_gram
 
 LENGTHS = (384, 768, 1536)
+
+
+@dataclass(frozen=True)
+class Args:
+    """The command line."""
+
+    batch: int = 4
+    heads: int = 12
+    head_size: int = 64
 
 
 def materialised_scores(q_s: Array, k_s: Array, q_t: Array, k_t: Array, *masks: Array) -> Array:
@@ -46,21 +55,17 @@ def temp_bytes(
     return analysis.temp_size_in_bytes
 
 
-def main() -> None:
+def main(args: Args) -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("batch", 4), ("heads", 12), ("head-size", 64)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    sizes = vars(parser.parse_args())
-    print(f"MiB of temporaries, {sizes}, on {jax.devices()[0].device_kind}")
-    print(f"\n| loss | padding | {' | '.join(f'T = {t}' for t in LENGTHS)} | {LENGTHS[-1]} / {LENGTHS[0]} |")
-    print("| --- " * (len(LENGTHS) + 3) + "|")
+    rows = []
     for name, loss in LOSSES.items():
         for padding in ("masked", "counted"):
-            measured = [partial(temp_bytes, loss, padding=padding, **sizes)(length) for length in LENGTHS]
-            cells = " | ".join(f"{size / 2**20:.1f}" for size in measured)
-            print(f"| {name} | {padding} | {cells} | {measured[-1] / measured[0]:.1f}× |")
+            sizes = {t: temp_bytes(loss, t, **vars(args), padding=padding) for t in LENGTHS}
+            growth = {f"{LENGTHS[-1]} / {LENGTHS[0]}": f"{sizes[LENGTHS[-1]] / sizes[LENGTHS[0]]:.1f}×"}
+            mebibytes = {f"T = {t}": f"{size / 2**20:.1f}" for t, size in sizes.items()}
+            rows.append({"loss": name, "padding": padding, **mebibytes, **growth})
+    print(f"MiB of temporaries, {vars(args)}, on {jax.devices()[0].device_kind}\n\n{table(rows)}")
 
 
 if __name__ == "__main__":
-    main()
+    command("attention_memory", Args, main, __doc__)

@@ -1,22 +1,29 @@
 """The contestants of this project: `make_train_step` as train.py uses it, under two presets."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from common import DROPOUT, Device, Job, Shape
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from benchmarks.common import DROPOUT, Device, Job, Shape
+from benchmarks.windows import pick_batches, random_windows
 from tinybert_jax.data import Batch
 from tinybert_jax.distill import (
     Objective,
     OptimizerConfig,
+    TrainState,
     create_state,
     make_optimizer,
     make_train_step,
 )
+from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, freeze, init_params
+from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.run.runtime import run_one_at_a_time
 from tinybert_jax.sharding import data_mesh, replicate, shard_batch
@@ -31,13 +38,17 @@ def objective_of(preset: str, job: Job, dropout: float) -> Objective:
     return prediction if dropout else replace(prediction, head_dropout=0.0)
 
 
-def networks(shape: Shape, dtype: str, dropout: float) -> tuple[BertForQuestionAnswering, BertForQuestionAnswering]:
+def optimizer_of(preset: str) -> Any:
+    """What updates the student."""
+    return make_optimizer(OptimizerConfig(warmup=0.2, rule=PRESETS[preset].rule), steps=100_000)
+
+
+def networks(shape: Shape, dtype: str, dropout: float = DROPOUT) -> list[BertForQuestionAnswering]:
     """Teacher and student."""
     config = replace(
         BertConfig(),
         vocab_size=shape.vocab,
         hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers_teacher,
         num_attention_heads=shape.heads,
         intermediate_size=shape.intermediate,
         max_position_embeddings=max(512, shape.length),
@@ -45,88 +56,102 @@ def networks(shape: Shape, dtype: str, dropout: float) -> tuple[BertForQuestionA
         attention_probs_dropout_prob=dropout,
         dtype=dtype,
     )
-    student = replace(config, num_hidden_layers=shape.layers_student)
-    return BertForQuestionAnswering(config), BertForQuestionAnswering(student)
+    layers = (shape.layers_teacher, shape.layers_student)
+    return [BertForQuestionAnswering(replace(config, num_hidden_layers=n)) for n in layers]
 
 
-def random_params(network: BertForQuestionAnswering, seed: int, dtype: str) -> Any:
-    """Parameters at BERT's initialisation, drawn on the device, matrices in `dtype`."""
-    return jax.jit(lambda key: freeze(init_params(network, key), dtype))(jax.random.key(seed))
+def init(network: BertForQuestionAnswering, dtype: str, key: Any) -> Any:
+    """Parameters at BERT's initialisation, matrices in `dtype`."""
+    return freeze(init_params(network, key), dtype)
+
+
+def example_batch(shape: Shape, job: Job) -> Batch:
+    """A full batch of random tokens; with a teacher's logits where the step reads them."""
+    batch = pick_batches(random_windows(shape, shape.batch), shape.batch, (shape.length,))[shape.length][0]
+    return batch if job.cached else batch._replace(teacher_logits=None)
+
+
+def compile_step(
+    shape: Shape, job: Job, preset: str, dtype: str, mesh: Mesh, batch: Batch, dropout: float = DROPOUT
+) -> Any:
+    """The step as train.py has it, compiled over a mesh's devices for batches as long as this one.
+
+    From shapes alone: parameters are never allocated, so that they need not fit the machine.
+    """
+
+    def place(make: Callable[..., Any], *args: Any, axes: tuple[str, ...] = ()) -> Any:
+        sharding, shapes = NamedSharding(mesh, PartitionSpec(*axes)), jax.eval_shape(make, *args)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+
+    def start(key: Any) -> TrainState:
+        trained = {"model": init(student, "float32", key), "projection": {}}
+        return TrainState(jnp.int32(0), trained, optimizer.init(trained))
+
+    (teacher, student), optimizer = networks(shape, dtype, dropout), optimizer_of(preset)
+    objective = objective_of(preset, job, dropout)
+    key = place(jax.random.key, 0)
+    taught = None if job.cached else place(partial(init, teacher, dtype), key)
+    platform = Platform.of(mesh)
+    step: Any = make_train_step(student, None if job.cached else teacher, objective, optimizer, platform)
+    return step.lower(place(start, key), taught, place(lambda: batch, axes=("data",)), key).compile()
 
 
 class Ours:
-    """A `common.Runner`. Steps are compiled ahead, one for each length, so that compiling is timed apart."""
+    """For a `Stopwatch`. Steps are compiled ahead, one for each length, so that compiling is timed apart."""
 
-    def __init__(self, shape: Shape, job: Job, preset: str, dtype: str, dropout: float = DROPOUT, params: Any = None):
-        """Sets up the state.
-
-        Args:
-            shape: sizes.
-            job: which step.
-            preset: a name of PRESETS.
-            dtype: what matrix products compute in.
-            dropout: the student's.
-            params: the teacher's and the student's parameters; None for random ones.
-        """
+    def __init__(self, shape: Shape, job: Job, preset: str, dtype: str, dropout: float = DROPOUT):
         run_one_at_a_time()  # as train.py does
+        self.mesh, self.job = data_mesh(), job
+        self.key = replicate(jax.random.key(0), self.mesh)
+        self.compile = partial(compile_step, shape, job, preset, dtype, self.mesh, dropout=dropout)
         teacher, student = networks(shape, dtype, dropout)
-        objective = objective_of(preset, job, dropout)
-        key = jax.random.key(0)
-        theirs, ours = params or (None, None)
-        optimizer = make_optimizer(OptimizerConfig(warmup=0.2, rule=PRESETS[preset].rule), steps=100_000)
-        self.mesh, self.key = data_mesh(), key
         self.teacher_params = None
         if not job.cached:
-            frozen = freeze(theirs, dtype) if theirs else random_params(teacher, 0, dtype)
-            self.teacher_params = jax.block_until_ready(replicate(frozen, self.mesh))
-            del frozen
-        self.state = create_state(ours or random_params(student, 1, "float32"), {}, optimizer, self.mesh)
-        self.train_step: Any = make_train_step(student, None if job.cached else teacher, objective, optimizer)
-        self.cached = job.cached
+            self.teacher_params = replicate(jax.jit(partial(init, teacher, dtype))(self.key), self.mesh)
+        params = jax.jit(partial(init, student, "float32"))(jax.random.key(1))
+        self.state = create_state(params, {}, optimizer_of(preset), self.mesh)
         self.compiled: dict[int, Any] = {}
         self.metrics: Any = None
-        self.facts: dict[str, Any] = {"compile_seconds": 0.0, "temp_bytes": 0}
+        device = f"jax {jax.__version__}, {jax.devices()[0].device_kind}"
+        self.facts: dict[str, Any] = {"device": device, "compile_seconds": 0.0, "temp_bytes": 0}
 
     def prepare(self, batch: Batch) -> Batch:
-        return batch if self.cached else batch._replace(teacher_logits=None)
+        return batch if self.job.cached else batch._replace(teacher_logits=None)
 
     def step(self, batch: Batch) -> None:
-        placed = shard_batch(batch, self.mesh)
         length = batch.input_ids.shape[1]
         if length not in self.compiled:
-            self.compiled[length] = self._compile(placed)
+            begin = time.perf_counter()
+            self.compiled[length] = self.compile(batch)
+            self.facts["compile_seconds"] += time.perf_counter() - begin
+            planned = self.compiled[length].memory_analysis()
+            self.facts["temp_bytes"] = max(self.facts["temp_bytes"], planned.temp_size_in_bytes if planned else 0)
+        placed = shard_batch(batch, self.mesh)
         self.state, self.metrics = self.compiled[length](self.state, self.teacher_params, placed, self.key)
-
-    def _compile(self, batch: Batch) -> Any:
-        begin = time.perf_counter()
-        compiled = self.train_step.lower(self.state, self.teacher_params, batch, self.key).compile()
-        self.facts["compile_seconds"] += time.perf_counter() - begin
-        analysis = compiled.memory_analysis()
-        if analysis is not None:
-            self.facts["temp_bytes"] = max(self.facts["temp_bytes"], analysis.temp_size_in_bytes)
-        return compiled
 
     def finish(self) -> float:
         jax.block_until_ready(self.state)
         return float(self.metrics["loss"])
 
     def device_memory(self) -> int | None:
-        stats = None if jax.default_backend() == "cpu" else jax.local_devices()[0].memory_stats()
+        """The accelerator's peak in bytes; None on a CPU."""
+        device = jax.local_devices()[0]
+        stats = None if device.platform == "cpu" else device.memory_stats()
         return stats["peak_bytes_in_use"] if stats else None
 
 
-def matmul_peak(size: int, device: Device, repeats: int = 5) -> dict[str, float]:
-    """FLOP/s of a large square product, the best of a few, by type."""
-    place = jax.devices(device)[0]
-    peaks = {}
+def products(size: int, device: Device) -> dict[str, Callable[[], Any]]:
+    """Large square products, by type.
+
+    Raises:
+        UserError: a GPU is asked for, and there is none.
+    """
+    try:
+        place, made = jax.devices(device)[0], {}
+    except RuntimeError as error:
+        raise UserError(f"--device gpu needs a GPU, and jax {jax.__version__} sees none: use --device cpu") from error
     for dtype in ("float32", "bfloat16"):
-        x = jax.random.normal(jax.random.key(0), (size, size)).astype(dtype)
-        x = jax.device_put(x, place)
-        product = jax.jit(lambda a, b: jnp.dot(a, b, preferred_element_type=jnp.float32).astype(a.dtype))
-        seconds = []
-        for _ in range(1 + repeats):
-            begin = time.perf_counter()
-            product(x, x).block_until_ready()
-            seconds.append(time.perf_counter() - begin)
-        peaks[dtype] = 2 * size**3 / min(seconds[1:])
-    return peaks
+        x = jax.device_put(jax.random.normal(jax.random.key(0), (size, size)).astype(dtype), place)
+        product = jax.jit(lambda a: jnp.dot(a, a, preferred_element_type=jnp.float32).astype(a.dtype))
+        made[dtype] = lambda product=product, x=x: product(x).block_until_ready()
+    return made

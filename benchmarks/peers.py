@@ -1,22 +1,22 @@
 """The contestants of PyTorch, written for this comparison alone: see A, B and C in step.py.
 
 A and B compute what haystack's trainer did, C what the project's recommended preset does, as fast as plain PyTorch
-will. Left out of C, as none would change the picture: one matrix for queries, keys and values, attention over
-unpadded tokens, CUDA graphs.
+will; both with transformers' BERT. Left out of C, as none would change the picture: one matrix for queries, keys and
+values, attention over unpadded tokens, CUDA graphs.
 """
 
-import sys
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import DROPOUT, Device, Job, Shape
-from peers_bert import Attention, Bert, Seen
+import transformers
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from benchmarks.common import DROPOUT, Device, Job, Shape
+from benchmarks.machine import matmul_peak
 from tinybert_jax.data import Batch
 
 Tensors = dict[str, Tensor]
@@ -31,14 +31,11 @@ def learning_rate_factor(update: int) -> float:
     return update / rising if update < rising else (UPDATES - update) / (UPDATES - rising)
 
 
-# --- what is compared ------------------------------------------------------------------------------------------------
-
-
-def haystack_intermediate(student: Seen, teacher: Seen, shape: Shape) -> Tensor:
+def haystack_intermediate(student: Any, teacher: Any, shape: Shape) -> Tensor:
     """Plain means over hidden states and attention probabilities of mapped layers, padding and all."""
     layers = [(m, shape.mapped_layer(m)) for m in range(shape.layers_student + 1)]
     hidden = sum(F.mse_loss(student.hidden_states[m], teacher.hidden_states[g]) for m, g in layers)
-    attention = sum(F.mse_loss(student.attention[m], teacher.attention[g]) for m, g in layers[1:])
+    attention = sum(F.mse_loss(student.attentions[m - 1], teacher.attentions[g - 1]) for m, g in layers[1:])
     return torch.as_tensor(hidden + attention)
 
 
@@ -76,15 +73,14 @@ def score_mse(student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], ma
     return GramProduct.apply(a, b) / (q_s.shape[-1] * pairs)  # pyright: ignore[reportOperatorIssue]
 
 
-def recommended_intermediate(student: Seen, teacher: Seen, mask: Tensor, shape: Shape) -> Tensor:
+def recommended_intermediate(student: Any, teacher: Any, mask: Tensor, shape: Shape) -> Tensor:
     """Means over real tokens of hidden states, and over pairs of them of attention scores."""
     hidden = attention = torch.zeros((), device=mask.device)
     for m in range(shape.layers_student + 1):
-        g = shape.mapped_layer(m)
-        squares = (student.hidden_states[m].float() - teacher.hidden_states[g].float()).square().mean(-1)
-        hidden = hidden + (squares * mask).sum() / mask.sum()
-        if m:
-            attention = attention + score_mse(student.attention[m], teacher.attention[g], mask)
+        states = student.hidden_states[m].float(), teacher.hidden_states[shape.mapped_layer(m)].float()
+        hidden = hidden + ((states[0] - states[1]).square().mean(-1) * mask).sum() / mask.sum()
+    for ours, theirs in zip(student.attentions, teacher.attentions, strict=True):
+        attention = attention + score_mse(ours, theirs, mask)
     return hidden + ATTENTION_WEIGHT * attention
 
 
@@ -95,34 +91,62 @@ def recommended_prediction(student: Tensor, teacher: Tensor, mask: Tensor) -> Te
     return -(teacher.masked_fill(padding, -1e9).softmax(1) * log_student).sum((1, 2)).mean()
 
 
-# --- the trainers ----------------------------------------------------------------------------------------------------
+# --- the networks ----------------------------------------------------------------------------------------------------
+
+
+def fused_attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: float = 0.0, **_: Any
+) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """For transformers: hands queries and keys on where others do probabilities, of the layers that are compared."""
+    context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    return context.transpose(1, 2), (query, key) if module.layer_idx + 1 in module.config.compared else None
+
+
+library: Any = transformers  # its classes are found as they are used, which type checkers do not follow
+library.AttentionInterface.register("fused", fused_attention)
+BertForQuestionAnswering: Any = library.BertForQuestionAnswering
+
+
+def make_bert(shape: Shape, layers: int, attention: str, dropout: float) -> Any:
+    """Transformers' BERT with the span head, at random."""
+    config = library.BertConfig(
+        vocab_size=shape.vocab,
+        hidden_size=shape.hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=shape.intermediate,
+        max_position_embeddings=max(512, shape.length),
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        attn_implementation=attention,
+    )
+    config.compared = [shape.mapped_layer(m) * layers // shape.layers_teacher for m in range(shape.layers_student + 1)]
+    return BertForQuestionAnswering(config)
 
 
 class Peer(ABC):
-    """A `common.Runner`: the two networks, the optimiser, an update."""
+    """For a `Stopwatch`: the two networks, the optimiser, an update."""
 
-    attention: Attention
+    attention: str
 
-    def __init__(self, shape: Shape, job: Job, device: Device, dtype: torch.dtype, dropout: float = DROPOUT):
-        """Sets up the networks at random."""
-        self.device = torch.device("cuda" if device == "gpu" else "cpu")
-        settings: Any = {"dtype": dtype, "attention": self.attention, "dropout": dropout}
-        self.teacher = Bert(shape, shape.layers_teacher, **settings).to(self.device).eval().requires_grad_(False)
-        self.student = Bert(shape, shape.layers_student, **settings).to(self.device).train()
+    def __init__(self, shape: Shape, job: Job, device: Device, dropout: float = DROPOUT):
         self.shape, self.job, self.dropout = shape, job, dropout
+        self.device = torch.device("cuda" if device == "gpu" else "cpu")
+        layers = (shape.layers_teacher, shape.layers_student)
+        teacher, student = (make_bert(shape, n, self.attention, dropout).to(self.device) for n in layers)
+        self.teacher, self.student = teacher.eval().requires_grad_(False), student.train()
         self.optimizer = self.make_optimizer()
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, learning_rate_factor)
-        self.last: Tensor | None = None
-        self.facts: dict[str, Any] = {}
+        self.last = torch.zeros(())
+        where = torch.cuda.get_device_name() if device == "gpu" else f"{torch.get_num_threads()} threads"
+        self.facts: dict[str, Any] = {"device": f"PyTorch {torch.__version__}, {where}"}
 
     @abstractmethod
     def make_optimizer(self) -> torch.optim.Optimizer: ...
 
     @abstractmethod
-    def loss(self, batch: Tensors) -> Tensor: ...
-
-    @abstractmethod
-    def step(self, batch: Tensors) -> None: ...
+    def run(self, network: Any, batch: Tensors, everything: bool) -> Any:
+        """The encoder's outputs, with `everything` the layers' states and attention."""
 
     def prepare(self, batch: Batch) -> Tensors:
         arrays = {name: array for name, array in batch._asdict().items() if array is not None}
@@ -130,56 +154,68 @@ class Peer(ABC):
             arrays.pop("teacher_logits", None)
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         tensors = {name: x.long() if x.dtype == torch.int32 else x for name, x in tensors.items()}
-        pin = self.device.type == "cuda"
-        return {name: x.pin_memory() if pin else x for name, x in tensors.items()}
+        return {name: x.pin_memory() if self.device.type == "cuda" else x for name, x in tensors.items()}
 
-    def taught(self, batch: Tensors) -> Tensor:
-        """Stage 2's teacher's logits."""
-        if self.job.cached:
-            return batch["teacher_logits"]
+    def inputs(self, batch: Tensors, dtype: torch.dtype, everything: bool) -> dict[str, Any]:
+        """Of the encoder; the mask is made here, as transformers would look at it first, and wait for the device."""
+        mask = torch.zeros(batch["attention_mask"].shape, dtype=dtype, device=self.device)
+        mask = mask.masked_fill(~batch["attention_mask"], torch.finfo(dtype).min)[:, None, None]
+        read = {"input_ids": batch["input_ids"], "token_type_ids": batch["token_type_ids"], "attention_mask": mask}
+        return read | {"output_hidden_states": everything, "output_attentions": everything}
+
+    def states(self, batch: Tensors) -> tuple[Any, Any]:
+        """What stage 1 compares, of student and teacher."""
         with torch.no_grad():
-            return self.teacher(batch).logits
+            teacher = self.run(self.teacher, batch, everything=True)
+        return self.run(self.student, batch, everything=True), teacher
 
-    def backward(self, loss: Tensor) -> Tensor:
-        """Clipped gradients in place; returns their norm."""
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        return nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
+    def logits(self, batch: Tensors, head_dropout: float = 0.0) -> tuple[Tensor, Tensor]:
+        """What stage 2 compares, of student and teacher."""
+        if self.job.cached:
+            taught = batch["teacher_logits"]
+        else:
+            with torch.no_grad():
+                taught = self.teacher.qa_outputs(self.run(self.teacher, batch, everything=False)[0].float())
+        last = self.run(self.student, batch, everything=False)[0].float()
+        return self.student.qa_outputs(F.dropout(last, head_dropout)), taught
 
     def finish(self) -> float:
-        assert self.last is not None
         loss = self.last.item()
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         return loss
 
     def device_memory(self) -> int | None:
+        """The accelerator's peak in bytes; None on a CPU."""
         return torch.cuda.max_memory_allocated() if self.device.type == "cuda" else None
+
+
+# --- the trainers ----------------------------------------------------------------------------------------------------
 
 
 class Haystack(Peer):
     """A, and B where `autocast` is given: eager attention, everything kept, a sync every step."""
 
-    attention: Attention = "eager"
+    attention = "eager"
 
     def __init__(self, shape: Shape, job: Job, device: Device, *, autocast: bool = False, dropout: float = DROPOUT):
-        super().__init__(shape, job, device, torch.float32, dropout)
-        half = torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        super().__init__(shape, job, device, dropout)
+        half = torch.float16 if device == "gpu" else torch.bfloat16
         self.autocast = torch.autocast(self.device.type, half, enabled=autocast)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=autocast and self.device.type == "cuda")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=autocast and device == "gpu")
         if autocast:
-            self.facts["note"] = f"autocast to {half}" + (", GradScaler" if self.scaler.is_enabled() else "")
+            self.facts["note"] = f"autocast to {half}" + ", GradScaler" * (device == "gpu")
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.student.parameters(), PEAK, weight_decay=0.01)
 
+    def run(self, network: Any, batch: Tensors, everything: bool) -> Any:
+        return network.bert(**self.inputs(batch, torch.float32, everything))
+
     def loss(self, batch: Tensors) -> Tensor:
         if self.job.stage == 1:
-            with torch.no_grad():
-                teacher = self.teacher(batch, range(self.shape.layers_teacher + 1))
-            return haystack_intermediate(self.student(batch, range(self.shape.layers_student + 1)), teacher, self.shape)
-        teacher, student = self.taught(batch), self.student(batch, head_dropout=self.dropout).logits
-        return haystack_prediction(student, teacher, batch["start"], batch["end"])
+            return haystack_intermediate(*self.states(batch), self.shape)
+        return haystack_prediction(*self.logits(batch, self.dropout), batch["start"], batch["end"])
 
     def step(self, batch: Tensors) -> None:
         batch = {name: x.to(self.device) for name, x in batch.items()}
@@ -199,25 +235,18 @@ class Haystack(Peer):
 class Tuned(Peer):
     """C: float32 masters, fused attention, Gram loss, fused AdamW, no sync; bfloat16 and compiled where it pays."""
 
-    attention: Attention = "sdpa"
+    attention = "fused"
 
-    def __init__(
-        self,
-        shape: Shape,
-        job: Job,
-        device: Device,
-        *,
-        compile: bool = False,
-        half: bool = True,
-        dropout: float = DROPOUT,
-    ):
-        dtype = torch.bfloat16 if half else torch.float32
-        super().__init__(shape, job, device, dtype, dropout)
-        self.teacher.bert.to(dtype)  # nothing updates the teacher: it needs no float32 masters
-        compiling = "on" if compile else "off" if device == "gpu" else "off, as on a CPU it takes minutes"
-        self.facts["note"] = f"{dtype} compute over float32 masters; torch.compile {compiling}"
+    def __init__(self, shape: Shape, job: Job, device: Device, *, half: bool = True, dropout: float = DROPOUT):
+        super().__init__(shape, job, device, dropout)
+        self.dtype = torch.bfloat16 if half else torch.float32
+        self.teacher.bert.to(self.dtype)  # nothing updates the teacher: it needs no float32 masters
+        for network in (self.teacher, self.student):  # looked up and summed in float32, of a type from there on
+            network.bert.embeddings.LayerNorm.register_forward_pre_hook(lambda _, given: given[0].to(self.dtype))
+        compiling = "on" if device == "gpu" else "off, as on a CPU it takes minutes"
+        self.facts["note"] = f"{self.dtype} compute over float32 masters; torch.compile {compiling}"
         self.loss_of: Callable[[Tensors], Tensor] = self.loss
-        if compile:
+        if device == "gpu":
             self.loss_of = torch.compile(self.loss, dynamic=False)
 
     def make_optimizer(self) -> torch.optim.Optimizer:
@@ -228,43 +257,40 @@ class Tuned(Peer):
         groups = [{"params": kernels}, {"params": rest, "weight_decay": 0.0}]
         return torch.optim.AdamW(groups, PEAK, weight_decay=0.01, fused=True)
 
+    def run(self, network: Any, batch: Tensors, everything: bool) -> Any:
+        named = ((name, x) for name, x in network.bert.named_parameters() if "_embeddings" not in name)
+        cast = {name: x.to(self.dtype) for name, x in named}
+        return functional_call(network.bert, cast, (), self.inputs(batch, self.dtype, everything))
+
     def loss(self, batch: Tensors) -> Tensor:
         mask = batch["attention_mask"]
         if self.job.stage == 2:
-            return recommended_prediction(self.student(batch).logits, self.taught(batch), mask)
-        with torch.no_grad():
-            teacher = self.teacher(batch, [self.shape.mapped_layer(m) for m in range(self.shape.layers_student + 1)])
-        student = self.student(batch, range(self.shape.layers_student + 1))
-        return recommended_intermediate(student, teacher, mask, self.shape)
+            return recommended_prediction(*self.logits(batch), mask)
+        return recommended_intermediate(*self.states(batch), mask, self.shape)
 
     def step(self, batch: Tensors) -> None:
         batch = {name: x.to(self.device, non_blocking=True) for name, x in batch.items()}
-        try:
-            loss = self.loss_of(batch)
-            self.backward(loss)
-        except Exception as error:
-            if self.loss_of == self.loss or isinstance(error, torch.cuda.OutOfMemoryError):
-                raise
-            print(f"C: torch.compile failed, going on without it: {error}", file=sys.stderr)
-            self.facts["note"] += " (failed, so off)"
-            self.loss_of = self.loss
-            loss = self.loss_of(batch)
-            self.backward(loss)
+        loss = self.loss_of(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimizer.step()
         self.schedule.step()
         self.last = loss.detach()
 
 
-def matmul_peak(size: int, device: Device, repeats: int = 5, patience: float = 10.0) -> dict[str, float]:
-    """FLOP/s of a large square product, by type: the best of a few, or of one where that takes `patience` seconds."""
-    place = torch.device("cuda" if device == "gpu" else "cpu")
-    peaks = {}
-    for dtype in (torch.float32, torch.bfloat16) + ((torch.float16,) if device == "gpu" else ()):
-        x = torch.randn(size, size, device=place).to(dtype)
-        seconds = []
-        while len(seconds) <= repeats and sum(seconds) < patience:
-            begin = time.perf_counter()
-            (x @ x)[0, 0].item()
-            seconds.append(time.perf_counter() - begin)
-        peaks[str(dtype).removeprefix("torch.")] = 2 * size**3 / min(seconds[1:] or seconds)
-    return peaks
+def products(size: int, device: Device) -> dict[str, Callable[[], Any]]:
+    """Large square products, by type."""
+    made = {}
+    for dtype in ("float32", "bfloat16") + (("float16",) if device == "gpu" else ()):
+        x = torch.randn(size, size, device="cuda" if device == "gpu" else "cpu").to(getattr(torch, dtype))
+        made[dtype] = lambda x=x: (x @ x)[0, 0].item()
+    return made
+
+
+def half_pays(device: Device) -> bool:
+    """Whether bfloat16 products are at least as fast as float32 ones; small ones tell, and a GPU need not be asked."""
+    if device == "gpu":
+        return True
+    peaks = matmul_peak(products(512, device), 512)
+    return peaks["bfloat16"] >= peaks["float32"]

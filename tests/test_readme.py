@@ -71,7 +71,7 @@ def test_distillation_is_ahead_of_its_absence_beyond_chance(folder):
 @pytest.mark.parametrize("command", block("shown").strip().splitlines())
 def test_the_tables_print(command):
     rows = [line for line in run(command, ROOT).splitlines() if line.startswith("|")]
-    assert len(rows) > 6
+    assert len(rows) >= 6  # a header, its rule, and four rows at least
 
 
 def test_the_functions_example_runs(folder):

@@ -1,92 +1,41 @@
 import importlib.util
-from functools import partial
-from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import command
+from benchmarks import compiled
+from benchmarks.common import Shape
+from benchmarks.hlo import Kernel
+from tinybert_jax.errors import UserError
 
-ROOT = Path(__file__).parents[2]
-PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
-SIZES = "--layers-teacher 2 --layers-student 1 --hidden 128 --heads 2 --intermediate 128 --batch 2 --length 128"
-
-run = partial(command.run, "compiled.py", *SIZES.split())
-
-HLO = """
-HloModule jit_step, is_scheduled=true
-
-%scaled (p.0: f32[4,8], p.1: f32[100,8], p.2: s32[]) -> f32[4,8] {
-  %p.0 = f32[4,8]{1,0} parameter(0)
-  %p.1 = f32[100,8]{1,0} parameter(1)
-  %p.2 = s32[] parameter(2)
-  %slice.1 = f32[4,8]{1,0} dynamic-slice(%p.1, %p.2, %p.2), dynamic_slice_sizes={4,8}
-  ROOT %add.1 = f32[4,8]{1,0} add(%p.0, %slice.1)
-}
-
-%product (p.3: bf16[4,8], p.4: bf16[6,8]) -> f32[4,6] {
-  %p.3 = bf16[4,8]{1,0} parameter(0)
-  %p.4 = bf16[6,8]{1,0} parameter(1)
-  ROOT %dot.1 = f32[4,6]{1,0} dot(%p.3, %p.4), lhs_contracting_dims={1}, rhs_contracting_dims={1}
-}
-
-%body (t.0: (f32[4,8], s32[])) -> (f32[4,8], s32[]) {
-  %t.0 = (f32[4,8]{1,0}, s32[]) parameter(0)
-  %x.0 = f32[4,8]{1,0} get-tuple-element(%t.0), index=0
-  %copy.1 = f32[4,8]{0,1} copy(%x.0), metadata={op_name="jit(step)/attention/self/copy"}
-  ROOT %tuple.1 = (f32[4,8]{1,0}, /*index=1*/s32[]) tuple(%copy.1, %t.0)
-}
-
-ENTRY %main (a: f32[4,8], b: f32[100,8]) -> f32[4,6] {
-  %a = f32[4,8]{1,0} parameter(0)
-  %b = f32[100,8]{1,0} parameter(1)
-  %i = s32[] constant(0)
-  %q = bf16[2,4,3,8]{3,2,1,0} constant({...})
-  %fusion.1 = f32[4,8]{1,0} fusion(%a, %b, %i), kind=kLoop, calls=%scaled, metadata={op_name="jit(step)/drop/add"}
-  %fusion.2 = f32[4,6]{1,0} fusion(%q, %q), kind=kCustom, calls=%product, backend_config={"kind":"__triton_gemm"}
-  %while.1 = (f32[4,8]{1,0}, s32[]) while(%a), condition=%c, body=%body, backend_config={"known_trip_count":{"n":"3"}}
-  %flash.1 = (bf16[2,3,4,8]{3,2,1,0}, u8[0]{0}) custom-call(%q, %q, %q), custom_call_target="__cudnn$fmhaSoftmax"
-}
-"""
+PLUGIN = any(map(importlib.util.find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin")))
+ARGS = compiled.Args(Shape(2, 1, hidden=128, heads=2, intermediate=128, batch=2, length=128))
 
 
-@pytest.fixture
-def kernels(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    from kernels import find_kernels
-
-    return find_kernels(HLO)
-
-
-def test_each_kernel_counts_what_it_moves_and_multiplies(kernels):
-    fused, product, looped, flash = kernels
-    assert (fused.kind, fused.source, fused.flops) == ("kLoop", "jit(step)/drop/add", 0)
-    assert fused.bytes == 128 + 128 + 4 + 128  # of the table its slice alone
-    assert (product.kind, product.bytes, product.flops) == ("__triton_gemm", 64 + 96 + 96, 2 * 4 * 6 * 8)
-    assert (looped.kind, looped.launches, looped.bytes) == ("copy", 3, 256)
-    assert (flash.kind, flash.bytes) == ("__cudnn$fmhaSoftmax", 4 * 384)
-    assert flash.flops == 2 * 2 * (2 * 3 * 4 * 8 * 4)
+@pytest.mark.skipif(not PLUGIN, reason="jax's CUDA plugin is not installed: it takes gigabytes")
+def test_the_step_compiles_for_a_gpu_that_is_not_there(capsys):
+    compiled.main(ARGS)
+    printed = capsys.readouterr().out
+    assert "| __cudnn$fmha" in printed  # the teacher's attention
+    assert "| Gram loss |" in printed
 
 
-def test_least_time_is_the_longer_of_products_and_bytes(kernels):
-    _, product, looped, _ = kernels
-    assert product.seconds(peak=384, bandwidth=1e9) == 1
-    assert product.seconds(peak=1e9, bandwidth=128) == 2
-    assert looped.seconds(peak=1, bandwidth=256) == 3
-
-
-@pytest.mark.skipif(
-    not any(map(importlib.util.find_spec, PLUGINS)), reason="jax's CUDA plugin is not installed: it takes gigabytes"
-)
-def test_the_step_compiles_for_a_gpu_that_is_not_there():
-    ended = run()
-    assert ended.returncode == 0, ended.stderr
-    assert "| __cudnn$fmha" in ended.stdout  # the teacher's attention
-    assert "| Gram loss |" in ended.stdout
-
-
-@pytest.mark.skipif(any(map(importlib.util.find_spec, PLUGINS)), reason="jax's CUDA plugin is installed")
+@pytest.mark.skipif(PLUGIN, reason="jax's CUDA plugin is installed")
 def test_without_the_plugin_it_says_so():
-    ended = run()
-    assert ended.returncode == 2
-    assert "has no CUDA plugin: pip install 'jax[cuda12]'" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    with pytest.raises(UserError, match=r"has no CUDA plugin: pip install 'jax\[cuda12\]'"):
+        compiled.main(ARGS)
+
+
+def test_groups_add_up_and_the_slowest_comes_first():
+    products, copies = compiled.PEAK * 1e-3, int(compiled.BANDWIDTH * 1e-3)  # a millisecond each
+    kernels = [
+        Kernel("copy", "jit(step)/drop/copy", launches=2, bytes=copies, flops=0),
+        Kernel("gemm", "jit(step)/layer/0/intermediate/dense", launches=5, bytes=8, flops=products),
+        Kernel("copy", "jit(step)/optimizer", launches=1, bytes=copies, flops=0),
+    ]
+    lines = compiled.grouped(kernels, "kind", lambda one: one.kind).splitlines()[2:]
+    assert lines == [
+        "| gemm | 5.00 | 5 | 0.00 | 3.99 |",
+        "| copy | 3.00 | 3 | 9.00 | 0.00 |",
+        "| all | 8.00 | 8 | 9.00 | 3.99 |",
+    ]
+    assert [compiled.part_of(one) for one in kernels] == ["LayerNorm, dropout, residuals", "feed-forward", "other"]

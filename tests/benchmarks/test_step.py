@@ -1,84 +1,90 @@
-"""The step benchmark at a size that takes seconds: the peers compute what we compute, and the command reports."""
+import re
 
-import importlib.util
-import json
-from functools import partial
-from pathlib import Path
-
+import jax
 import pytest
+import tyro
 
-from tests.benchmarks import command
-
-SIZES = "--layers-teacher 2 --layers-student 1 --hidden 16 --heads 2 --intermediate 24 --batch 3 --vocab 100"
-
-needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="the peers need PyTorch")
-
-
-run = partial(command.run, "step.py", *SIZES.split())
+from benchmarks import common, ours, step
+from benchmarks.common import JOBS, Job, Shape, step_flops
+from benchmarks.windows import Workload
+from tinybert_jax.errors import UserError
 
 
-@needs_torch
-def test_peers_compute_the_same_losses_and_gradients():
-    ended = run("--check", "--length", "24")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    rows = [line.split(" | ") for line in ended.stdout.splitlines() if line.startswith(("| A", "| C"))]
-    assert len(rows) == 12  # A and C; stage 1, stage 2, stage 2 cached; loss and gradient norm
-    assert all(float(row[-1].strip(" |")) <= 1e-4 for row in rows)
-    assert all(float(row[1]) > 0.1 for row in rows)  # something was compared
+def test_figures_are_medians_over_rounds_of_the_epochs_mean():
+    shape, job = Shape(2, 1, hidden=16, heads=2, intermediate=24, batch=3), Job(1)
+    load = Workload({32: [], 64: []}, {32: 0.75, 64: 0.25}, mean_tokens=20.0)
+    seconds = ({32: 1.0, 64: 3.0}, {32: 0.4, 64: 0.8}, {32: 2.0, 64: 6.0})  # in the mean 1.5, 0.5, 3
+    rounds = [{"seconds": one, "bytes": 7 + number} for number, one in enumerate(seconds)]
+    flops = 0.75 * step_flops(shape, job, 32) + 0.25 * step_flops(shape, job, 64)
+    measured = {"rounds": rounds, "facts": {"temp_bytes": 5}}
+    row = step.summarise("ours-recommended-float32", measured, shape, job, load, peak=flops)
+    assert row["windows_per_second_rounds"] == pytest.approx([2, 6, 1])
+    assert row["windows_per_second"] == pytest.approx(2)
+    assert row["real_tokens_per_second"] == pytest.approx(40)
+    assert row["padded_tokens_per_second"] == pytest.approx(2 * (0.75 * 32 + 0.25 * 64))
+    assert row["model_flop_utilisation"] == pytest.approx(2 / 3)  # 2 / 3 steps a second
+    assert (row["peak_bytes"], row["temp_bytes"], row["seconds"][64]) == (9, 5, [3.0, 0.8, 6.0])
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    path = tmp_path_factory.mktemp("step") / "step.json"
-    options = "--length 136 --stage 1 --systems C,ours-recommended-float32 --rounds 2 --steps 1 --matmul 64"
-    ended = run(*options.split(), "--output", str(path))
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout, json.loads(path.read_text())
+def test_flops_of_a_step():
+    shape = Shape(2, 1, hidden=1, heads=1, intermediate=1, batch=1)
+    forward = 2 * 10 * 6 + 4 * 100
+    assert step_flops(shape, Job(1), 10) == forward * (3 + 2)
+    assert step_flops(shape, Job(2, cached=True), 10) == forward * 3
 
 
-def test_reports_as_markdown_and_json(report):
-    printed, written = report
-    (job,) = written["results"]
-    rows = {row["system"]: row for row in job["systems"]}
-    assert "| ours, recommended, float32 |" in printed
-    ours = rows["ours-recommended-float32"]
-    assert ours["windows_per_second"] == pytest.approx(3 * ours["steps_per_second"])
-    assert ours["real_tokens_per_second"] < ours["padded_tokens_per_second"]
-    assert ours["temp_bytes"] > 0
-    if importlib.util.find_spec("torch") is None:
-        assert "A, B and C are skipped: torch is not installed" in printed
-    else:
-        ratio = ours["windows_per_second"] / rows["C"]["windows_per_second"]
-        assert f"| over C |\n| --- | --- |\n| ours, recommended, float32 | {ratio:.2f}× |" in printed
+def test_the_table_says_how_far_ahead_of_the_peers_each_is():
+    row = {"windows_per_second_rounds": [1.0], "real_tokens_per_second": 1, "padded_tokens_per_second": 2}
+    row |= {"model_flop_utilisation": 0.5, "peak_bytes": 2**21, "device": "a processor"}
+    rows = [row | {"system": "C", "windows_per_second": 2.0, "note": "as it is"}]
+    rows += [row | {"system": "ours-recommended-float32", "windows_per_second": 3.0, "temp_bytes": 2**20}]
+    printed = step.report(JOBS[0], rows, {"jax float32": 3e12})
+    assert "### Stage 1 (intermediate layers), teacher run in the step" in printed
+    assert "| C: best-effort PyTorch | 1 (1–1) | 1.00× | 1 | 2 | 50.0% | 2 | – | – |" in printed
+    assert "| ours, recommended, float32 | 1 (1–1) | 1.50× | 1 | 2 | 50.0% | 2 | 1 | – |" in printed
+    assert printed.endswith(
+        "- On a processor.\n- Matrix products' peak, TFLOP/s, best of the rounds: jax float32 3.\n- C: as it is."
+    )
 
 
-def test_a_bucketed_step_is_the_mean_over_the_epochs_batches(report):
-    (job,) = report[1]["results"]
-    (row,) = (row for row in job["systems"] if row["system"] == "ours-recommended-float32")
-    first, second = job["measured"]["ours-recommended-float32"]["rounds"]
-    assert first.keys() == second.keys() == {"128", "136"}
-    fastest = min(answer["seconds"] for one in (first, second) for answer in one.values())
-    slowest = max(answer["seconds"] for one in (first, second) for answer in one.values())
-    assert 1 / slowest <= row["steps_per_second"] <= 1 / fastest
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: step.Args(rounds=0), "rounds must be at least 1, got 0"),
+        (lambda: step.Args(Shape(heads=5)), "hidden must be a multiple of 5, got 768"),
+        (lambda: step.Args(Shape(layers_student=5)), "layers_teacher must be a multiple of 5, got 12"),
+    ],
+)
+def test_says_what_is_wrong(make, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        make()
 
 
-def test_says_what_is_wrong():
-    for arguments, message in (
-        (["--systems", "D"], "systems must be among"),
+def test_an_unknown_system_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        tyro.cli(step.Args, args=["--systems", "D"])
+    assert "'D'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
         (["--rounds", "0"], "rounds must be at least 1, got 0"),
-        (["--heads", "3"], "heads must divide hidden, got 3 and 16"),
         (["--data", "squad.json"], "--data and --tokenizer go together"),
-    ):
-        ended = run(*arguments)
-        assert (ended.returncode, ended.stdout) == (2, "")
-        assert message in ended.stderr
-        assert "Traceback" not in ended.stderr
+    ],
+)
+def test_a_command_line_that_is_wrong_ends_without_a_traceback(flags, message, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["step", *flags])
+    monkeypatch.setattr("benchmarks.common.keep_freed_memory", lambda: None)  # the process is the tests'
+    with pytest.raises(SystemExit) as ended:
+        common.command("step", step.Args, step.main, step.__doc__)
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert message in printed.err and not printed.out
 
 
 def test_a_gpu_that_is_not_there_is_an_error():
-    if any(Path("/dev").glob("nvidia[0-9]*")):
+    if any(device.platform == "gpu" for device in jax.devices()):
         pytest.skip("there is a GPU")
-    ended = run("--device", "gpu")
-    assert ended.returncode == 2
-    assert "--device gpu needs a GPU, and jax" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    with pytest.raises(UserError, match=r"--device gpu needs a GPU, and jax .* sees none"):
+        ours.products(8, "gpu")
