@@ -46,14 +46,23 @@ def read_dataset(
         UserError: the data is missing or malformed.
     """
     if Path(source).suffix == ".arrow" and questions is None:
-        examples, kept = ArrowExamples(source), ()  # of any size: windowed without being held
-    else:
-        examples = kept = _sample(read_squad(source), questions, seed)
+        return window_dataset(ArrowExamples(source), tokenizer, config, cache_dir)  # of any size
+    return window_dataset(sample(read_squad(source), questions, seed), tokenizer, config, cache_dir)
+
+
+def window_dataset(
+    examples: Sequence[Example] | ArrowExamples,
+    tokenizer: "PreTrainedTokenizerFast",
+    config: WindowConfig,
+    cache_dir: Path,
+) -> Dataset:
+    """Cuts questions into windows; arguments as `read_dataset` has them."""
     key = windows_key(examples, tokenizer, config)
+    kept = () if isinstance(examples, ArrowExamples) else examples  # not held
     return Dataset(kept, load_windows(examples, tokenizer, config, cache_dir, key), key)
 
 
-def _sample(examples: Sequence[Example], count: int | None, seed: int) -> Sequence[Example]:
+def sample(examples: Sequence[Example], count: int | None, seed: int) -> Sequence[Example]:
     """`count` examples at random, in their order; all of them when there are no more."""
     if count is None or count >= len(examples):
         return examples

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 from jax import Array
@@ -37,6 +37,8 @@ class Intermediate(Objective):
         attention_weight: weight of the attention's sum.
         teacher_dropout: the teacher runs in training mode (Huawei).
     """
+
+    trains_answers: ClassVar[bool] = False
 
     compare: Literal["scores", "probabilities"] = "scores"
     padding: losses.Padding = "masked"

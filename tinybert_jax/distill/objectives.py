@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax.numpy as jnp
 from jax import Array
@@ -30,10 +30,12 @@ class Objective(ABC):
     """What the training step needs to know of a stage; subclasses are frozen values.
 
     Attributes:
+        trains_answers: it reads the student's logits, so that the span head learns: its answers mean something.
         teacher_dropout: the teacher runs in training mode, as Huawei's code left it.
         head_dropout: rate of dropout between the student's last hidden state and its span head.
     """
 
+    trains_answers: ClassVar[bool] = True
     teacher_dropout: bool = False
     head_dropout: float = 0.0
 
