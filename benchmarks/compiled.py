@@ -78,7 +78,7 @@ def as_if_on_a_gpu() -> Iterator[None]:
         yield
 
 
-def compile_for_gpu(shape: Shape, job: Job, preset: str, dtype: str) -> Any:
+def compile_for_gpu(shape: Shape, job: Job, preset: PresetName, dtype: str) -> Any:
     """The step, compiled for one H100.
 
     Raises:

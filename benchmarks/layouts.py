@@ -34,10 +34,14 @@ def scores(platform: Platform, queries: Any, keys: Any) -> Any:
     return jnp.einsum("bnth,bnsh->bnts", *arrays, preferred_element_type=jnp.float32)
 
 
-def attention(platform: Platform, *arrays: Any) -> Any:
+def attention(platform: Platform, queries: Any, keys: Any, values: Any) -> Any:
     """Both: the gradients of queries, keys and values."""
-    mask = jnp.ones(arrays[0].shape[:2], bool)
-    return jax.grad(lambda arrays: formed(*arrays, mask, platform=platform)[0].sum(dtype=jnp.float32))(arrays)
+    mask = jnp.ones(queries.shape[:2], bool)
+
+    def total(q: Any, k: Any, v: Any) -> Any:
+        return formed(q, k, v, mask, platform=platform)[0].sum(dtype=jnp.float32)
+
+    return jax.grad(total, argnums=(0, 1, 2))(queries, keys, values)
 
 
 def one_matrix(platform: Platform, x: Any, gradient: Any) -> Any:

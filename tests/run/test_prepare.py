@@ -54,10 +54,10 @@ def test_a_recipe_augments_by_itself(recipe, tmp_path, paragraphs):
     (arrow,) = (tmp_path / "cache" / "augmented").glob("*/copies.arrow")
     augmented = read_squad(arrow)
     assert len(augmented) > 3 * len(read_squad(recipe.train))
-    materials = augment_training_data(recipe, prepare(recipe, tmp_path / "run"))
-    assert set(materials.augmented.windows.example) == set(range(len(augmented)))
-    assert list(materials.augmented.examples) == list(augmented)
-    assert len(materials.train.examples) == len(read_squad(recipe.train))
+    ingredients = augment_training_data(recipe, prepare(recipe, tmp_path / "run"))
+    assert set(ingredients.augmented.windows.example) == set(range(len(augmented)))
+    assert list(ingredients.augmented.examples) == list(augmented)
+    assert len(ingredients.train.examples) == len(read_squad(recipe.train))
 
 
 def test_stage_0_happens_once(recipe, tmp_path, monkeypatch):
@@ -81,11 +81,11 @@ def test_data_given_as_augmented_is_taken_instead(recipe, tmp_path, monkeypatch)
     monkeypatch.setattr(Candidates, "compute", lambda _: pytest.fail("augmented all the same"))
     write_squad(tmp_path / "own.arrow", [read_squad(recipe.train)[:2]])
     given = dataclasses.replace(recipe, augmented=str(tmp_path / "own.arrow"))
-    materials = augment_training_data(given, prepare(given, tmp_path / "run"))
-    assert set(materials.augmented.windows.example) == {0, 1}
+    ingredients = augment_training_data(given, prepare(given, tmp_path / "run"))
+    assert set(ingredients.augmented.windows.example) == {0, 1}
     unused = dataclasses.replace(recipe, stages=recipe.stages[1:])
-    materials = augment_training_data(unused, prepare(unused, tmp_path / "run"))
-    assert materials.augmented is materials.train
+    ingredients = augment_training_data(unused, prepare(unused, tmp_path / "run"))
+    assert ingredients.augmented is ingredients.train
 
 
 def test_a_bad_masked_lm_is_refused_before_anything_is_claimed(recipe, tmp_path):

@@ -42,6 +42,7 @@ class Intermediate(Objective):
     """
 
     tag: ClassVar[str] = "intermediate"
+    trains_answers: ClassVar[bool] = False
 
     compare: Literal["scores", "probabilities"] = "scores"
     padding: losses.Padding = "masked"

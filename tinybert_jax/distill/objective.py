@@ -48,12 +48,14 @@ class Objective(ABC):
 
     Attributes:
         tag: the kind's name, in folders, recipes and model cards.
+        trains_answers: it reads the student's logits, so that the span head learns: its answers mean something.
         averages_teachers: several teachers may stand behind one: it reads logits, whose mean is logits too.
         teacher_dropout: the teacher runs in training mode, as Huawei's code left it.
         head_dropout: rate of dropout between the student's last hidden state and its span head.
     """
 
     tag: ClassVar[str]
+    trains_answers: ClassVar[bool] = True
     averages_teachers: ClassVar[bool] = False
     teacher_dropout: bool = False
     head_dropout: float = 0.0
