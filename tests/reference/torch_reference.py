@@ -182,7 +182,7 @@ class Adam:
 
     @torch.no_grad()
     def update(self, parameters: Tensors, gradients: Tensors) -> None:
-        """One update, in place."""
+        """One update, in place, of the parameters that have a gradient; the others do not decay either."""
         rule, rate = self.rule, learning_rate(self.rule, self.step)
         self.step += 1
         for name, g in clip(rule, gradients).items():
@@ -198,9 +198,9 @@ class Adam:
 
 
 def gradients_of(loss: Tensor, parameters: Tensors) -> Tensors:
-    """By autograd; 0 for what the loss does not read."""
-    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
-    return dict(zip(parameters, found, strict=True))
+    """By autograd, of what the loss reads: of the rest torch has None, which is not 0, and its optimisers skip it."""
+    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    return {name: gradient for name, gradient in zip(parameters, found, strict=True) if gradient is not None}
 
 
 def train(parameters: Tensors, loss: Callable[[], Tensor], rule: UpdateRule, steps: int = 3) -> None:

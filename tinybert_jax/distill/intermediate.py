@@ -58,6 +58,8 @@ class Intermediate(Objective):
     def __post_init__(self) -> None:
         for name in ("hidden_weight", "attention_weight"):
             check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+        weights = self.hidden_weight + self.attention_weight
+        check("hidden_weight + attention_weight", weights, weights > 0, "above 0, or nothing is compared")
 
     @property
     def attention(self) -> AttentionOutput:
@@ -81,6 +83,8 @@ class Intermediate(Objective):
         if self.heads == "groups" and more % fewer:
             raise UserError(f"heads can be compared by groups where one number divides the other, got {counts}")
         if self.heads == "drop":
+            if not self.hidden_weight:
+                raise UserError(f"nothing is compared: heads are dropped, {counts}, and hidden_weight is 0")
             message = f"student and teacher have {counts} heads: the attention term is left out"
             warnings.warn(message, AttentionDroppedWarning, stacklevel=2)
 
@@ -100,7 +104,9 @@ class Intermediate(Objective):
         assert teacher is not None
         hidden = self._hidden_loss(student, teacher, inputs.params, mask)
         attention = self._attention_loss(student, teacher, mask, inputs.platform)
-        total = self.hidden_weight * hidden + self.attention_weight * attention
+        # What weighs nothing is left out, not multiplied by 0: only what the loss reads is trained.
+        weighted = (self.hidden_weight, hidden), (self.attention_weight, attention)
+        total = sum((weight * term for weight, term in weighted if weight), start=jnp.zeros(()))
         return total, {"hidden": hidden, "attention": attention}
 
     def _hidden_loss(self, student: Outputs, teacher: Outputs, projection: Params, mask: Array) -> Array:

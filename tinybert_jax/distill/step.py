@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tinybert_jax.distill.objective import LossInputs, Metrics, Objective
+from tinybert_jax.distill.reach import reached
 from tinybert_jax.model.bert import BertForQuestionAnswering, Outputs, Params, forward
 from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.sharding import data_mesh, replicate
@@ -57,7 +59,8 @@ def make_train_step(
     """Builds `step(state, teacher_params, batch, key) -> (state, metrics)`.
 
     The state is donated. The teacher's parameters are an argument: neither closed over, nor differentiated, nor
-    updated; the teacher runs in evaluation unless the objective says otherwise. Dropout's key is
+    updated; the teacher runs in evaluation unless the objective says otherwise. A parameter of the student's that the
+    loss does not read, as the span head in stage 1, is not updated at all, weight decay included. Dropout's key is
     `fold_in(key, state.step)`, so that a resumed run draws what an uninterrupted one would. Metrics stay on the device.
 
     Args:
@@ -88,8 +91,12 @@ def make_train_step(
         key = jax.random.fold_in(key, state.step)
         taught = jax.lax.stop_gradient(teach(teacher_params, batch, key))
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, terms), grads = grad_fn(state.params, taught, batch, key, state.step)
+        inputs = state.params, taught, batch, key, state.step
+        (loss, terms), grads = grad_fn(*inputs)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        # Where the loss does not reach, moments stay 0 by themselves, as gradients are; decay would not.
+        trained = reached(lambda *inputs: loss_fn(*inputs)[0], *inputs)
+        updates = jax.tree.map(lambda update, trains: update if trains else jnp.zeros_like(update), updates, trained)
         params = optax.apply_updates(state.params, updates)
         metrics = {"loss": loss, **terms, "grad_norm": optax.tree.norm(grads)}
         return TrainState(state.step + 1, params, opt_state), metrics  # pyright: ignore[reportArgumentType]
