@@ -31,7 +31,7 @@ from tinybert_jax.tracking import Tracker
 
 Paragraph = Sequence[Example]
 
-_FORMAT = 1  # raised when the same ingredients would give other candidates or files
+_FORMAT = 2  # raised when the same ingredients would give other candidates or files
 _BLOCK = 64  # paragraphs: the most that a killed run loses
 
 

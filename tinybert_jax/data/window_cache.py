@@ -20,7 +20,7 @@ from tinybert_jax.store.npy import NpyWriter
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_FORMAT = 1  # raised when the same examples and settings would give other windows or files
+_FORMAT = 2  # raised when the same examples and settings would give other windows or files
 _BLOCK = 4096  # questions windowed at a time
 _ROW_SHAPES = {"offsets": (2,)}
 _DTYPES = {"row_splits": np.int64}
