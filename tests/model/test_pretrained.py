@@ -315,7 +315,11 @@ def test_a_folder_without_weights_is_refused(tmp_path, config):
         ("{", "config.json is not valid JSON"),
         ("[]", "config.json must hold a JSON object, got list"),
         ('{"model_type": "gpt2"}', 'config.json: model_type must be "bert" or "roberta"'),
-        ('{"hidden_size": "wide"}', "config.json: "),
+        ('{"hidden_size": "wide"}', "config.json: hidden_size must be a whole number, got 'wide'"),
+        ('{"num_hidden_layers": 2.0}', "config.json: num_hidden_layers must be a whole number, got 2.0"),
+        ('{"layer_norm_eps": "1e-12"}', "config.json: layer_norm_eps must be a finite number, got '1e-12'"),
+        ('{"layer_norm_eps": NaN}', "config.json: layer_norm_eps must be a finite number, got nan"),
+        ('{"is_decoder": true}', "config.json: is_decoder must be false, got True"),
     ],
 )
 def test_a_bad_config_is_named(tmp_path, content, message):
@@ -323,6 +327,12 @@ def test_a_bad_config_is_named(tmp_path, content, message):
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match=message):
         load_config(tmp_path)
+
+
+def test_a_key_that_nobody_knows_is_named(tmp_path, config):
+    write_json(tmp_path / "config.json", config.to_transformers() | {"alibi": True})
+    with pytest.warns(UserWarning, match=r"config\.json has keys that are unknown here, and passed over: alibi$"):
+        assert load_config(tmp_path) == config
 
 
 # --- saving ----------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ _Tree = dict[TreePath, np.ndarray]
 
 _MODELS = {"question-answering": BertForQuestionAnswering, "masked-lm": BertForMaskedLM}
 _HEADS = {"question-answering": "qa_outputs", "masked-lm": "cls"}
-_TASKS = {"question-answering": "QuestionAnswering", "masked-lm": "MaskedLM"}
+_KINDS = {"question-answering": "ForQuestionAnswering", "masked-lm": "ForMaskedLM"}
 
 
 class MissingHeadWarning(UserWarning):
@@ -106,7 +106,7 @@ def load_qa_model(name_or_path: str) -> Model:
 
 
 def load_config(folder: str | Path) -> BertConfig:
-    """Reads a folder's `config.json`.
+    """Reads a folder's `config.json`; a warning names keys that are unknown.
 
     Raises:
         UserError: missing, not JSON, or not a model this project can hold.
@@ -115,9 +115,11 @@ def load_config(folder: str | Path) -> BertConfig:
     content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object, got {type(content).__name__}")
+    if unknown := BertConfig.unknown_keys(content):
+        warnings.warn(f"{path} has keys that are unknown here, and passed over: {', '.join(unknown)}", stacklevel=2)
     try:
         return BertConfig.from_transformers(content)
-    except (UserError, TypeError) as error:
+    except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
 
@@ -142,7 +144,7 @@ def save_pretrained(
     _check("the given parameters", _shapes(config, head), found)
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        write_json(temporary / "config.json", config.to_transformers(_TASKS[head]))
+        write_json(temporary / "config.json", config.to_transformers(_KINDS[head]))
         if tokenizer is not None:
             tokenizer.save_pretrained(str(temporary))
         # safetensors stores the buffer as it lies in memory: a transposed view would be written scrambled.
