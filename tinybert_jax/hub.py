@@ -12,6 +12,16 @@ TORCH = "pytorch_model.bin"
 TORCH_INDEX = "pytorch_model.bin.index.json"
 WEIGHTS = (SAFETENSORS, SAFETENSORS_INDEX, ORBAX, MSGPACK, TORCH, TORCH_INDEX)  # in order of preference
 _SHARDS = {SAFETENSORS_INDEX: "model-*.safetensors", TORCH_INDEX: "pytorch_model-*.bin"}
+# All that may say how text is tokenised.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
