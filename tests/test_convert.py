@@ -76,6 +76,27 @@ def test_a_roberta_converts_both_ways(tmp_path, config, random_params):
         assert (tmp_path / "source" / name).read_bytes() == (tmp_path / "back" / name).read_bytes()
 
 
+def test_a_tokenizer_is_copied_byte_for_byte(tmp_path, source):
+    convert(str(source), tmp_path / "first")  # which makes a tokenizer.json of the vocab.txt
+    content = json.loads((tmp_path / "first" / "tokenizer.json").read_text())
+    content["model"]["max_input_chars_per_word"] = 5
+    content["normalizer"] = {"type": "NFC"}
+    (tmp_path / "first" / "tokenizer.json").write_text(json.dumps(content))
+    convert(str(tmp_path / "first"), tmp_path / "orbax", "orbax")
+    convert(str(tmp_path / "orbax"), tmp_path / "back")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / "back" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+    assert load_tokenizer(tmp_path / "back").tokenize("worlds") == ["[UNK]"]
+
+
+def test_a_token_without_an_embedding_is_refused(tmp_path, source, config):
+    pieces = [*VOCABULARY, *(f"word{i}" for i in range(config.vocab_size - len(VOCABULARY) + 1))]
+    (source / "vocab.txt").write_text("\n".join(pieces))
+    with pytest.raises(UserError, match=f"token ids must be below {config.vocab_size}, .* got {config.vocab_size} for"):
+        convert(str(source), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_model_without_tokenizer_converts(tmp_path, config, params):
     save_pretrained(tmp_path / "source", config, params)
     convert(str(tmp_path / "source"), tmp_path / "orbax", "orbax")

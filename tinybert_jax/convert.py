@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Literal
 
+from tinybert_jax.data.tokenizer import check_ids_fit, load_tokenizer
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.hub import locate
 from tinybert_jax.model.checkpoint_files import write_orbax
@@ -31,7 +32,7 @@ def convert(source: str, destination: Path, to: Literal["transformers", "orbax"]
         to: its layout.
 
     Raises:
-        UserError: the source cannot be loaded, or the destination exists.
+        UserError: the source cannot be loaded, a token has no embedding, or the destination exists.
     """
     if destination.exists():
         raise UserError(f"{destination} exists already: name a new folder, or remove that one first")
@@ -39,6 +40,8 @@ def convert(source: str, destination: Path, to: Literal["transformers", "orbax"]
     if left_out:
         warnings.warn(f"left out, as no network here has them: {', '.join(sorted(left_out))}", stacklevel=2)
     tokenizer = _tokenizer(source)
+    if tokenizer is not None:
+        check_ids_fit(source, tokenizer, config.vocab_size)
     if to == "transformers":
         save_pretrained(destination, config, params, tokenizer)
     else:
@@ -53,8 +56,6 @@ def convert(source: str, destination: Path, to: Literal["transformers", "orbax"]
 
 def _tokenizer(source: str):
     """The source's tokenizer; None where it has none, since weights convert without one."""
-    from tinybert_jax.data import load_tokenizer
-
     folder = locate(source)
     if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
         return None
