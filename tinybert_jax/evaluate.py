@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinybert_jax.data import Dataset, Example, WindowConfig, build_windows, load_tokenizer, read_squad
+from tinybert_jax.data.tokenizer import check_ids_fit
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.scoring import (
@@ -67,7 +68,9 @@ def score_model(
     loaded = load_qa_model(model)
     fitted = fit_windows(windows or WindowConfig(), loaded.config.max_positions)
     loaded = loaded._replace(config=dataclasses.replace(loaded.config, dtype=dtype))
-    dataset = Dataset(examples, build_windows(examples, load_tokenizer(model), fitted))
+    tokenizer = load_tokenizer(model)
+    check_ids_fit(model, tokenizer, loaded.config.vocab_size)
+    dataset = Dataset(examples, build_windows(examples, tokenizer, fitted))
     evaluation = evaluate(loaded.network, loaded.params, dataset, answers, batch_size=batch_size)
     if output is not None:
         write_evaluation(output, evaluation)

@@ -1,7 +1,6 @@
 """From a recipe to what training needs, every mistake found before the first step."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from tinybert_jax.augment.pipeline import augmented_file
 from tinybert_jax.data import Dataset, WindowConfig, load_tokenizer, read_dataset, read_squad
 from tinybert_jax.data.dataset import sample, window_dataset
 from tinybert_jax.data.squad_writer import paragraphs_of
+from tinybert_jax.data.tokenizer import check_ids_fit, text_rules
 from tinybert_jax.errors import UserError, check
 from tinybert_jax.model import Model, load_pretrained, load_qa_model
 from tinybert_jax.run.folder import SYNTHETIC_FOLDER
@@ -96,8 +96,7 @@ def _load_model(name: str, recipe: Recipe, tokenizer: Any) -> Model:
     is_trained = name in recipe.more_teachers or (name == recipe.teacher and not recipe.teacher_stages)
     model = load_qa_model(name) if is_trained else Model(*load_pretrained(name, seed=recipe.seed))
     config = model.config
-    if len(tokenizer) > config.vocab_size:
-        raise UserError(f"{name}: the tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size}")
+    check_ids_fit(name, tokenizer, config.vocab_size)
     if recipe.windows.max_seq_len > config.max_positions:
         raise UserError(
             f"{name}: max_seq_len {recipe.windows.max_seq_len} is over the model's "
@@ -114,15 +113,10 @@ def _check_same_vocabulary(student_name: str, student: Any, teacher_name: str, t
             f"teacher and student must share one vocabulary, got {len(theirs)} tokens in {teacher_name} and "
             f"{len(ours)} in {student_name}, different in {differing} …: choose a pair made from the same BERT"
         )
-    ours, theirs = _before_the_vocabulary(student), _before_the_vocabulary(teacher)
-    if ours != theirs:
-        raise UserError(
-            f"teacher {teacher_name} and student {student_name} must treat case, accents and spaces alike, got "
-            f"{theirs} and {ours}"
-        )
-
-
-def _before_the_vocabulary(tokenizer: Any) -> dict[str, Any]:
-    """What a tokenizer does to text before it looks pieces up."""
-    content = json.loads(tokenizer.backend_tokenizer.to_str())
-    return {part: content[part] for part in ("normalizer", "pre_tokenizer")}
+    ours, theirs = text_rules(student), text_rules(teacher)
+    for part in ours:
+        if ours[part] != theirs[part]:
+            raise UserError(
+                f"teacher {teacher_name} and student {student_name} must treat case, accents and spaces alike, got "
+                f"{part} {theirs[part]} and {ours[part]}"
+            )

@@ -37,4 +37,20 @@ def _backward(x: Array, gradient: Array) -> tuple[Array]:
 
 gelu.defvjp(_forward, _backward)
 
-ACTIVATIONS = {"gelu": gelu, "gelu_new": nn.gelu, "relu": nn.relu}
+
+def quick_gelu(x: Array) -> Array:
+    """x·σ(1.702·x), of CLIP."""
+    return x * nn.sigmoid(1.702 * x)
+
+
+# The tanh form has three names in transformers, which compute it in slightly different orders.
+ACTIVATIONS = {
+    "gelu": gelu,
+    "gelu_python": gelu,
+    "gelu_new": nn.gelu,
+    "gelu_fast": nn.gelu,
+    "gelu_pytorch_tanh": nn.gelu,
+    "quick_gelu": quick_gelu,
+    "relu": nn.relu,
+    "silu": nn.silu,
+}
