@@ -1,6 +1,6 @@
 """Whether the ways around XLA's CPU layouts in `model/ops/cpu_layout.py` still pay: each timed with and without.
 
-    python benchmarks/layouts.py [--repeats 15]
+    python -m benchmarks.layouts [--repeats 15]
 
 Shapes are BERT-base's, 4 rows of 128 tokens. Times are medians of CPU time, in which other processes hardly show.
 """

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -29,16 +29,20 @@ class WindowConfig:
 
     Attributes:
         max_seq_len: the longest window, question and special tokens included.
-        doc_stride: the OVERLAP of consecutive windows of a context.
+        doc_stride: how consecutive windows of a context lie to each other, as `stride_means` says.
+        stride_means: the "overlap" of two windows (BERT's name for it in transformers), or the "step" from the first
+            context token of one to that of the next (BERT's own script, haystack).
         max_question_len: where longer questions are cut.
     """
 
     max_seq_len: int = 384
     doc_stride: int = 128
     max_question_len: int = 64
+    stride_means: Literal["overlap", "step"] = "overlap"
 
     def __post_init__(self) -> None:
-        for name, least in (("max_seq_len", 1), ("doc_stride", 0), ("max_question_len", 1)):
+        least_stride = 1 if self.stride_means == "step" else 0
+        for name, least in (("max_seq_len", 1), ("doc_stride", least_stride), ("max_question_len", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
@@ -210,14 +214,16 @@ def _cut(
     config: WindowConfig,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns each window's example and its piece of the context, as first token and length: (W,) each."""
-    step = room - config.doc_stride
-    stuck = np.flatnonzero((context_len > room) & (step < 1))
+    overlap = config.stride_means == "overlap"
+    step = room - config.doc_stride if overlap else np.full_like(room, config.doc_stride)
+    stuck = np.flatnonzero((context_len > room) & ((step < 1) | (step > room)))
     if len(stuck):
         i = stuck[0]
+        need = ("overlap by", "advance") if overlap else ("advance by", "leave no token out")
         raise UserError(
             f"question {examples[i].id!r} ({question_len[i]} tokens) leaves {max(room[i], 0)} tokens of "
             f"max_seq_len = {config.max_seq_len} to its context of {context_len[i]}, and windows that "
-            f"overlap by doc_stride = {config.doc_stride} need more to advance: "
+            f"{need[0]} doc_stride = {config.doc_stride} need more to {need[1]}: "
             "raise max_seq_len, or lower doc_stride or max_question_len"
         )
     rest = np.maximum(context_len - room, 0)  # what the first window does not hold

@@ -1,6 +1,6 @@
 """Ways around what XLA's CPU compiler does to the layouts of matrix products: all that is here may go once it does not.
 
-`python benchmarks/layouts.py` times each with and without; one that no longer pays can be replaced by the plain
+`python -m benchmarks.layouts` times each with and without; one that no longer pays can be replaced by the plain
 operation named in its docstring. With jax and jaxlib 0.10.2:
 
 - an AMD EPYC of the fifth generation (avx512_bf16): `transposed` doubles a weight gradient's rate, 447 to 979 GFLOP/s,
