@@ -209,7 +209,7 @@ def gradients_of(loss: Tensor, parameters: Tensors) -> Tensors:
 
 
 def train(parameters: Tensors, loss: Callable[[], Tensor], rule: UpdateRule, steps: int = 3) -> None:
-    """The first steps of a stage, in place, on the same batch each time: `loss` reads `parameters` anew."""
+    """The first steps of a stage, in place, on the same batch each time: `loss` reads `parameters` again."""
     optimizer = Adam(rule)
     for _ in range(steps):
         optimizer.update(parameters, gradients_of(loss(), parameters))

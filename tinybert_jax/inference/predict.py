@@ -87,7 +87,7 @@ def predict_blocks(
             logits = np.empty((len(part.tokens), 2), np.float32)
             batches = prefetch((i, shard_batch(batch, mesh)) for i, batch in eval_batches(part, batch_size, buckets))
             with closing(batches):
-                for indices, rows in _behind((i, _logits(model, params, batch)) for i, batch in batches):
+                for indices, rows in _read_later((i, _logits(model, params, batch)) for i, batch in batches):
                     _place(np.asarray(rows), indices, part, logits)
                     bar.update(len(indices))
             yield logits
@@ -100,7 +100,7 @@ def _place(rows: np.ndarray, indices: np.ndarray, windows: Windows, logits: np.n
         logits[splits] = row[: splits.stop - splits.start]
 
 
-def _behind(items: Iterable[Item], count: int = 2) -> Iterator[Item]:
+def _read_later(items: Iterable[Item], count: int = 2) -> Iterator[Item]:
     """Yields the items, each once the `count` items after it have been drawn: dispatched, here, to the device."""
     pending = deque()
     for item in items:

@@ -1,6 +1,6 @@
 """How far figures measured on a sample of questions can be trusted: bootstrap intervals and comparisons.
 
-The questions are resampled with replacement, as many as there are, and the mean is taken anew each time: the
+The questions are resampled with replacement, as many as there are, and the mean is taken again each time: the
 means spread as they would over other data sets of the same kind. Intervals are percentile intervals (Efron and
 Tibshirani 1993, An Introduction to the Bootstrap, chapter 13). Two systems are compared on the same resampled
 questions (Koehn 2004, Statistical Significance Tests for Machine Translation Evaluation).
