@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tinybert_jax.distill import PRESETS
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.command_line import parse
+from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.run.recipe import with_preset
 from tinybert_jax.run.recipe_file import write_recipe
 from tinybert_jax.run.recipes import RECIPES

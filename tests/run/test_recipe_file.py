@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinybert_jax.distill import PRESETS, Finetune, Intermediate, Prediction
+from tinybert_jax.distill import Finetune, Intermediate, Prediction
 from tinybert_jax.errors import UserError
+from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.run.recipe import Recipe, Stage, with_preset
 from tinybert_jax.run.recipe_file import differing_fields, read_recipe, run_recipe_file, to_json, write_recipe
 from tinybert_jax.run.recipes import RECIPES
@@ -39,7 +40,7 @@ objectives = st.one_of(
         hidden_weight=st.floats(min_value=0, allow_nan=False),
         embeddings=st.booleans(),
     ),
-    st.builds(Prediction, temperature=positive, final_temperature=st.none() | positive),
+    st.builds(Prediction, temperature=positive),
 )
 stages = st.builds(
     Stage, objective=objectives, learning_rate=positive, max_steps=st.none() | st.integers(1), augmented=st.booleans()
