@@ -25,7 +25,7 @@ from jax.experimental import topologies
 
 from benchmarks.common import BASE, Job, PresetName, Shape, Sizes, command, step_flops, table
 from benchmarks.hlo import Kernel, find_kernels
-from benchmarks.ours import compile_step, example_batch
+from benchmarks.ours import example_batch, lower_step
 from tinybert_jax.errors import UserError
 from tinybert_jax.model.config import Dtype
 
@@ -90,7 +90,7 @@ def compile_for_gpu(shape: Shape, job: Job, preset: PresetName, dtype: str) -> A
         raise UserError(f"jax {jax.__version__} has no CUDA plugin: pip install 'jax[cuda12]'") from error
     mesh = topologies.make_mesh(topology, (1,), ("data",))
     with as_if_on_a_gpu():
-        return compile_step(shape, job, preset, dtype, mesh, example_batch(shape, job))
+        return lower_step(shape, job, preset, dtype, mesh, example_batch(shape, job)).compile()
 
 
 def part_of(kernel: Kernel) -> str:

@@ -73,10 +73,10 @@ def example_batch(shape: Shape, job: Job) -> Batch:
     return batch if job.cached else batch._replace(teacher_logits=None)
 
 
-def compile_step(
+def lower_step(
     shape: Shape, job: Job, preset: PresetName, dtype: str, mesh: Mesh, batch: Batch, dropout: float = DROPOUT
 ) -> Any:
-    """The step as train.py has it, compiled over a mesh's devices for batches as long as this one.
+    """The step as train.py has it, lowered for a mesh's devices and batches as long as this one.
 
     From shapes alone: parameters are never allocated, so that they need not fit the machine.
     """
@@ -95,7 +95,7 @@ def compile_step(
     taught = None if job.cached else place(partial(init, teacher, dtype), key)
     platform = Platform.of(mesh)
     step: Any = make_train_step(student, None if job.cached else teacher, objective, optimizer, platform)
-    return step.lower(place(start, key), taught, place(lambda: batch, axes=("data",)), key).compile()
+    return step.lower(place(start, key), taught, place(lambda: batch, axes=("data",)), key)
 
 
 class Ours:
@@ -105,7 +105,7 @@ class Ours:
         run_one_at_a_time()  # as train.py does
         self.mesh, self.job = data_mesh(), job
         self.key = replicate(jax.random.key(0), self.mesh)
-        self.compile = partial(compile_step, shape, job, preset, dtype, self.mesh, dropout=dropout)
+        self.lower = partial(lower_step, shape, job, preset, dtype, self.mesh, dropout=dropout)
         teacher, student = networks(shape, dtype, dropout)
         self.teacher_params = None
         if not job.cached:
@@ -124,7 +124,7 @@ class Ours:
         length = batch.input_ids.shape[1]
         if length not in self.compiled:
             begin = time.perf_counter()
-            self.compiled[length] = self.compile(batch)
+            self.compiled[length] = self.lower(batch).compile()
             self.facts["compile_seconds"] += time.perf_counter() - begin
             planned = self.compiled[length].memory_analysis()
             self.facts["temp_bytes"] = max(self.facts["temp_bytes"], planned.temp_size_in_bytes if planned else 0)

@@ -22,7 +22,7 @@ import jax
 from benchmarks.common import Job, PresetName, Shape, Sizes, command, save, table
 from benchmarks.hlo import find_collectives, sort_traffic
 from benchmarks.machine import environment, in_process
-from benchmarks.ours import compile_step, example_batch, init, networks
+from benchmarks.ours import example_batch, init, lower_step, networks
 from tinybert_jax.errors import check
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.sharding import data_mesh
@@ -50,7 +50,7 @@ class Args:
 
 def compiled_figures(shape: Shape, job: Job, args: Args) -> Figures:
     """Of the step, compiled for the devices that this process has: its memory, its work, what devices exchange."""
-    compiled = compile_step(shape, job, args.preset, args.dtype, data_mesh(), example_batch(shape, job))
+    compiled = lower_step(shape, job, args.preset, args.dtype, data_mesh(), example_batch(shape, job)).compile()
     key = jax.random.key(0)
     theirs, ours = (jax.eval_shape(partial(init, one, "float32"), key) for one in networks(shape, args.dtype))
     gradients = gradient_sizes(ours, shape, job)

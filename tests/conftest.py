@@ -1,5 +1,6 @@
 """What several folders of tests share: BERTs small enough to compile in a second, and data for them."""
 
+import os
 import string
 
 import jax
@@ -34,6 +35,22 @@ PIECES = ["the", "of", "a", ".", ",", "7", "##s", "##ing", *"xyz", "##x", "##y",
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CHARACTERS = [*string.ascii_lowercase, *string.digits, *string.punctuation, "ᄒ", "ᅡ", "ᆫ", "中", "ß", "é"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory):
+    """A program that several tests compile, or processes that they start, is compiled once a session."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "xla"  # workers share it
+    settings = {
+        "jax_compilation_cache_dir": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(folder)),
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            jax.config.update(name, value)
+            patch.setenv(name.upper(), str(value))
+        yield
 
 
 @pytest.fixture(scope="module")

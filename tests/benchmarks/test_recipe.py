@@ -4,8 +4,10 @@ import pytest
 
 from benchmarks import recipe
 from benchmarks.common import Shape
+from benchmarks.machine import in_process
 from benchmarks.recipe import Part
 from benchmarks.windows import Source, count_windows, steps_at
+from tests.benchmarks import command
 from tinybert_jax.data.squad_writer import write_squad
 from tinybert_jax.errors import UserError
 
@@ -25,7 +27,7 @@ def source(paragraphs, masked_lm_folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def figures(source):
     sizes = {"buckets": BUCKETS, "copies": COPIES, "epochs": EPOCHS, "rounds": 1, "steps": 1, "matmul": 64}
-    return recipe.main(recipe.Args(SHAPE, source, dtype="float32", **sizes))
+    return in_process(command.SETTINGS, recipe.main, recipe.Args(SHAPE, source, dtype="float32", **sizes))
 
 
 def steps_of(figures, stage):
