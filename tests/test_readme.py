@@ -146,6 +146,12 @@ def test_commands_that_need_the_hub_at_least_parse(command, monkeypatch):
     assert output.parts[0] == "runs"
 
 
+@pytest.mark.parametrize("command", block("cache").strip().splitlines())
+def test_the_cache_is_listed_and_pruned(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    run(command.replace("tinybert", "python -m tinybert_jax", 1), ROOT)
+
+
 def test_the_readme_is_short_and_its_links_lead_somewhere():
     assert README.count("\n") < 120
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", PAGES):
