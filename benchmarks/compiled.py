@@ -69,20 +69,16 @@ class Args:
 
 @contextmanager
 def as_if_on_a_gpu() -> Iterator[None]:
-    """JAX and the project choose what they would choose on a GPU.
-
-    JAX asks a GPU for its cuDNN, which is not there; the project asks JAX for its default device.
-    """
+    """JAX finds the cuDNN of a GPU."""
     from jax._src.cudnn import fused_attention_stablehlo as fused
 
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(jax, "default_backend", lambda: "gpu"))
         stack.enter_context(mock.patch.object(fused, "check_cudnn_version", lambda: 91000))
         stack.enter_context(mock.patch.object(fused, "check_compute_capability", lambda _: True))
         yield
 
 
-def compile_for_gpu(shape: Shape, job: Job, preset: str, dtype: str) -> Any:
+def compile_for_gpu(shape: Shape, job: Job, preset: PresetName, dtype: str) -> Any:
     """The step, compiled for one H100.
 
     Raises:

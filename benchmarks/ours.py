@@ -17,6 +17,7 @@ from tinybert_jax.data import Batch
 from tinybert_jax.distill import (
     Objective,
     OptimizerConfig,
+    Prediction,
     TrainState,
     create_state,
     make_optimizer,
@@ -24,21 +25,23 @@ from tinybert_jax.distill import (
 )
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, freeze, init_params
-from tinybert_jax.run.presets import PRESETS
+from tinybert_jax.model.ops.platform import Platform
+from tinybert_jax.run.presets import PRESETS, PresetName
 from tinybert_jax.run.runtime import run_one_at_a_time
 from tinybert_jax.sharding import data_mesh, replicate, shard_batch
 
 
-def objective_of(preset: str, job: Job, dropout: float) -> Objective:
+def objective_of(preset: PresetName, job: Job, dropout: float) -> Objective:
     """What the preset compares in the job's stage; without dropout, none before the span head either."""
     chosen = PRESETS[preset]
     if job.stage == 1:
         return chosen.objectives["intermediate"]
     prediction = chosen.objectives["prediction"]
+    assert isinstance(prediction, Prediction)
     return prediction if dropout else replace(prediction, head_dropout=0.0)
 
 
-def optimizer_of(preset: str) -> Any:
+def optimizer_of(preset: PresetName) -> Any:
     """What updates the student."""
     return make_optimizer(OptimizerConfig(warmup=0.2, rule=PRESETS[preset].rule), steps=100_000)
 
@@ -85,7 +88,7 @@ def example_batch(shape: Shape, job: Job) -> Batch:
 
 
 def lower_step(
-    shape: Shape, job: Job, preset: str, dtype: str, mesh: Mesh, batch: Batch, dropout: float = DROPOUT
+    shape: Shape, job: Job, preset: PresetName, dtype: str, mesh: Mesh, batch: Batch, dropout: float = DROPOUT
 ) -> Any:
     """The step as train.py has it, lowered for a mesh's devices and batches as long as this one.
 
@@ -104,14 +107,15 @@ def lower_step(
     objective = objective_of(preset, job, dropout)
     key = place(jax.random.key, 0)
     taught = None if job.cached else place(partial(init, teacher, dtype), key)
-    step: Any = make_train_step(student, None if job.cached else teacher, objective, optimizer)
+    platform = Platform.of(mesh)
+    step: Any = make_train_step(student, None if job.cached else teacher, objective, optimizer, platform)
     return step.lower(place(start, key), taught, place(lambda: batch, axes=("data",)), key)
 
 
 class Ours:
     """For a `Stopwatch`. Steps are compiled ahead, one for each length, so that compiling is timed apart."""
 
-    def __init__(self, shape: Shape, job: Job, preset: str, dtype: str, dropout: float = DROPOUT):
+    def __init__(self, shape: Shape, job: Job, preset: PresetName, dtype: str, dropout: float = DROPOUT):
         run_one_at_a_time()  # as train.py does
         self.mesh, self.job = data_mesh(), job
         self.key = replicate(jax.random.key(0), self.mesh)

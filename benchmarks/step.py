@@ -36,13 +36,14 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from benchmarks import machine
 from benchmarks.common import BASE, JOBS, Device, Job, Shape, Sizes, Stopwatch, command, save, spread, step_flops, table
 from benchmarks.windows import RANDOM, AnySource, Workload, make_workload
 from tinybert_jax.data import default_buckets
 from tinybert_jax.errors import UserError, check_least
+from tinybert_jax.run.presets import PresetName
 
 Row = dict[str, Any]
 Ours = Literal[
@@ -101,7 +102,7 @@ def make_runner(system: SystemName, shape: Shape, job: Job, device: Device) -> A
         from benchmarks.ours import Ours
 
         _, preset, dtype = system.split("-")
-        return Ours(shape, job, preset, dtype)
+        return Ours(shape, job, cast(PresetName, preset), dtype)
     from benchmarks.peers import Haystack, Tuned, half_pays
 
     if system == "A":

@@ -10,8 +10,15 @@ import pytest
 from tinybert_jax.convert import convert, main
 from tinybert_jax.data import load_tokenizer
 from tinybert_jax.errors import UserError, run_script
-from tinybert_jax.model import BertForQuestionAnswering, load_pretrained, save_pretrained
-from tinybert_jax.model.pretrained import MissingHeadWarning
+from tinybert_jax.model import (
+    BertForMaskedLM,
+    BertForQuestionAnswering,
+    load_pretrained,
+    load_qa_model,
+    save_pretrained,
+)
+from tinybert_jax.model.pretrained import load_stored
+from tinybert_jax.store.files import write_json
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Hello", "world", "##s"]
 
@@ -69,22 +76,77 @@ def test_a_roberta_converts_both_ways(tmp_path, config, random_params):
         assert (tmp_path / "source" / name).read_bytes() == (tmp_path / "back" / name).read_bytes()
 
 
+def test_a_tokenizer_is_copied_byte_for_byte(tmp_path, source):
+    convert(str(source), tmp_path / "first")  # which makes a tokenizer.json of the vocab.txt
+    content = json.loads((tmp_path / "first" / "tokenizer.json").read_text())
+    content["model"]["max_input_chars_per_word"] = 5
+    content["normalizer"] = {"type": "NFC"}
+    (tmp_path / "first" / "tokenizer.json").write_text(json.dumps(content))
+    convert(str(tmp_path / "first"), tmp_path / "orbax", "orbax")
+    convert(str(tmp_path / "orbax"), tmp_path / "back")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / "back" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+    assert load_tokenizer(tmp_path / "back").tokenize("worlds") == ["[UNK]"]
+
+
+def test_a_token_without_an_embedding_is_refused(tmp_path, source, config):
+    pieces = [*VOCABULARY, *(f"word{i}" for i in range(config.vocab_size - len(VOCABULARY) + 1))]
+    (source / "vocab.txt").write_text("\n".join(pieces))
+    with pytest.raises(UserError, match=f"token ids must be below {config.vocab_size}, .* got {config.vocab_size} for"):
+        convert(str(source), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_model_without_tokenizer_converts(tmp_path, config, params):
     save_pretrained(tmp_path / "source", config, params)
     convert(str(tmp_path / "source"), tmp_path / "orbax", "orbax")
     assert {path.name for path in (tmp_path / "orbax").iterdir()} == {"config.json", "params.orbax"}
 
 
-def test_an_encoder_converts_with_a_warning_about_its_head(tmp_path, config, params):
+@pytest.mark.parametrize("to", ["transformers", "orbax"])
+def test_an_encoder_stays_an_encoder(tmp_path, capsys, config, params, to):
+    save_pretrained(tmp_path / "source", config, {"bert": params["bert"]})
+    convert(str(tmp_path / "source"), tmp_path / "out", to)
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'out'} holds an encoder without a head")
+    stored = load_stored(tmp_path / "out")
+    assert (stored.config, stored.params.keys(), stored.left_out) == (config, {"bert"}, [])
+    jax.tree.map(np.testing.assert_array_equal, stored.params["bert"], params["bert"])
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == ["BertModel"]
+    with pytest.raises(UserError, match="is an encoder without a question-answering head: fine-tune it first"):
+        load_qa_model(str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("to", ["transformers", "orbax"])
+def test_a_masked_lm_stays_a_masked_lm(tmp_path, capsys, config, random_params, to):
+    params = random_params(BertForMaskedLM(config), seed=2)
+    save_pretrained(tmp_path / "source", config, params)
+    convert(str(tmp_path / "source"), tmp_path / "out", to)
+    assert capsys.readouterr().out == f"{tmp_path / 'out'} holds a masked LM\n"
+    jax.tree.map(np.testing.assert_array_equal, load_pretrained(tmp_path / "out", head="masked-lm")[1], params)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]
+
+
+def test_heads_that_are_left_out_are_named(tmp_path, config, params):
     from safetensors.numpy import load_file, save_file
 
-    save_pretrained(tmp_path / "source", config, params)
+    save_pretrained(tmp_path / "source", config, {"bert": params["bert"]})
     tensors = load_file(tmp_path / "source" / "model.safetensors")
-    encoder = {name: tensor for name, tensor in tensors.items() if not name.startswith("qa_outputs")}
-    save_file(encoder, tmp_path / "source" / "model.safetensors")
-    with pytest.warns(MissingHeadWarning, match=r"qa_outputs\.kernel"):
-        convert(str(tmp_path / "source"), tmp_path / "converted")
-    assert load_pretrained(tmp_path / "converted")[0] == config
+    tensors |= {"classifier.weight": np.ones((3, 16), np.float32), "bert.pooler.dense.bias": np.ones(16, np.float32)}
+    tensors["bert.embeddings.position_ids"] = np.arange(16)[None]
+    save_file(tensors, tmp_path / "source" / "model.safetensors")
+    with pytest.warns(UserWarning, match=r"left out, .*: bert\.pooler\.dense\.bias, classifier\.weight$"):
+        convert(str(tmp_path / "source"), tmp_path / "out")
+    assert load_stored(tmp_path / "out").left_out == []
+
+
+def test_of_two_heads_the_span_head_is_converted(tmp_path, config, params, random_params):
+    from tinybert_jax.model.checkpoint_files import write_orbax
+
+    write_json(tmp_path / "source" / "config.json", config.to_transformers())
+    write_orbax(tmp_path / "source", params | {"cls": random_params(BertForMaskedLM(config), seed=2)["cls"]})
+    with pytest.warns(UserWarning, match=r"left out, .*: cls\.predictions\.bias, cls\.predictions\.transform"):
+        convert(str(tmp_path / "source"), tmp_path / "out")
+    jax.tree.map(np.testing.assert_array_equal, load_stored(tmp_path / "out").params, params)
 
 
 @pytest.mark.parametrize("to", ["transformers", "orbax"])

@@ -9,6 +9,7 @@ import jax
 import pytest
 
 from tinybert_jax import evaluate
+from tinybert_jax.data import load_tokenizer
 from tinybert_jax.data.windows import WindowConfig
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig, BertForMaskedLM, BertForQuestionAnswering, init_params, save_pretrained
@@ -45,14 +46,26 @@ def ids_and_golds(path: Path):
 def test_a_model_s_files_score_what_was_printed(data, tmp_path):
     metrics = evaluate.score_model(str(data / "model"), str(data / "data.json"), tmp_path / "out", batch_size=4)
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
-    files = (tmp_path / "out" / "predictions.json", tmp_path / "out" / "null_odds.json")
-    again = evaluate.score_predictions(str(data / "data.json"), *files, threshold=float("inf"))
-    assert again == metrics
+    predictions, spans, odds = (tmp_path / "out" / f"{x}.json" for x in ("predictions", "best_spans", "null_odds"))
+    # The official script on either file: answers with their "no answer", or all answers and the threshold in use.
+    again = evaluate.score_predictions(str(data / "data.json"), predictions)
+    assert again == {name: value for name, value in metrics.items() if not name.startswith("best")}
+    assert evaluate.score_predictions(str(data / "data.json"), spans, odds, threshold=0.0) == metrics
     assert metrics["total"] == len(ids_and_golds(data / "data.json"))
     assert list(metrics)[-2:] == ["exact_interval", "f1_interval"]
     for name in ("exact", "f1"):
         low, high = metrics[f"{name}_interval"]
         assert low <= metrics[name] <= high
+
+
+def test_a_token_without_an_embedding_is_refused(data, tmp_path):
+    tokenizer = load_tokenizer(data / "model")
+    few = len(tokenizer) - 1
+    config = BertConfig(vocab_size=few, max_position_embeddings=64, **CONFIG)
+    params = init_params(BertForQuestionAnswering(config), jax.random.key(0))
+    save_pretrained(tmp_path / "m", config, params, tokenizer)
+    with pytest.raises(UserError, match=f"m: token ids must be below {few}, .* got {few} for"):
+        evaluate.score_model(str(tmp_path / "m"), str(data / "data.json"))
 
 
 def test_the_command_scores_gold_answers_at_100(data, tmp_path):

@@ -4,7 +4,7 @@ import huggingface_hub
 import pytest
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.hub import locate
+from tinybert_jax.hub import check_fetched, locate
 
 
 class Hub:
@@ -40,7 +40,8 @@ def test_a_folder_is_its_own_place(hub, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["./model", "/no/such/model", "runs/quickstart/export", "../model", "~/model"])
-def test_what_is_no_hub_id_is_reported_as_a_missing_folder(hub, name):
+def test_what_is_no_hub_id_is_reported_as_a_missing_folder(hub, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"there is no folder '{name}'"):
         locate(name)
     assert hub.asked == []
@@ -59,6 +60,7 @@ def test_a_file_is_no_model(hub, tmp_path):
         (["pytorch_model.bin", "flax_model.msgpack"], "flax_model.msgpack"),
         (["pytorch_model.bin", "vocab.txt"], "pytorch_model.bin"),
         (["pytorch_model.bin", "model.safetensors.index.json"], "model-*.safetensors"),
+        (["pytorch_model.bin.index.json", "vocab.txt"], "pytorch_model-*.bin"),
     ],
 )
 def test_one_set_of_weights_is_fetched(hub, files, fetched):
@@ -90,3 +92,12 @@ def test_what_neither_hub_nor_cache_has_is_reported_with_the_hubs_reason(hub, er
 def test_a_name_the_hub_cannot_have_is_reported(monkeypatch):
     with pytest.raises(UserError, match="'no such model!' is neither a folder here nor a model the hub would give: "):
         locate("no such model!")  # refused by the client before any request
+
+
+def test_a_git_lfs_pointer_is_not_the_file(tmp_path):
+    pointer = tmp_path / "model.safetensors"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(UserError, match=r"model\.safetensors is a Git LFS pointer, not the file: run `git lfs pull`"):
+        check_fetched(pointer)
+    pointer.write_bytes(b"vers")
+    check_fetched(pointer)

@@ -6,10 +6,13 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tinybert_jax.run.command_line import parse
+from tinybert_jax.run import command_line
+from tinybert_jax.run.hooks import Hooks, StageRun, Tracking
+from tinybert_jax.run.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -104,11 +107,49 @@ def test_augmentations_that_need_the_hub_at_least_parse(command, monkeypatch):
     assert {"copies", "model", "preset", "seed"} <= set(given)
 
 
+def test_the_hook_example_runs(monkeypatch, tmp_path):
+    """With a stand-in for TensorBoard's writer, on a run of a few lines."""
+    written = []
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            written.append(folder)
+
+        def add_scalar(self, name, value, step):
+            written.append((name, value, step))
+
+        def close(self):
+            written.append("closed")
+
+    def train(recipe, output, hooks):
+        run = StageRun(output / "student", "1-finetune", recipe.stages[0], network=None, steps=2, start=0)
+        with Hooks(run, (Tracking(log_every=2), *hooks)) as attached:
+            for step in (1, 2):
+                attached.step(step, None, {"loss": float(step)})
+
+    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=SummaryWriter))
+    monkeypatch.setattr("tinybert_jax.train.train", train)
+    monkeypatch.chdir(tmp_path)
+    exec(block("hook"), {})
+    assert written[0] == "runs/quickstart/student/tensorboard/1-finetune"
+    assert ("loss", 1.5, 2) in written
+    assert written[-1] == "closed"
+
+
 @pytest.mark.parametrize("command", re.findall(r"^python train\.py (.+)$", PAGES, re.MULTILINE))
-def test_commands_that_need_the_hub_at_least_parse(command):
-    recipe, output = parse(shlex.split(command))
-    assert recipe.name == command.split()[0]
+def test_commands_that_need_the_hub_at_least_parse(command, monkeypatch):
+    source = command.split()[0]
+    if source not in RECIPES:  # a file
+        monkeypatch.setattr(command_line, "find_recipe", lambda given: RECIPES["quickstart"]())
+    recipe, output = command_line.parse(shlex.split(command))
+    assert recipe.name == source or source not in RECIPES
     assert output.parts[0] == "runs"
+
+
+@pytest.mark.parametrize("command", block("cache").strip().splitlines())
+def test_the_cache_is_listed_and_pruned(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    run(command.replace("tinybert", "python -m tinybert_jax", 1), ROOT)
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere():

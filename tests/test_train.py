@@ -114,7 +114,7 @@ def test_stage_2_runs_no_teacher_where_all_teachers_logits_are_cached(finished, 
     stage = dataclasses.replace(recipe.stages[1], max_steps=1)
     data = {"train": str(synthetic / "dev.json"), "dev": str(synthetic / "dev.json"), "synthetic": None}
     recipe = dataclasses.replace(recipe, stages=(stage,), teacher_stages=(), teacher_cache=kept, **models, **data)
-    materials, seen = train.prepare(recipe, tmp_path), []
+    ingredients, seen = train.prepare(recipe, tmp_path), []
     build = train.make_train_step
 
     def watched(student, teacher, *rest):
@@ -127,17 +127,17 @@ def test_stage_2_runs_no_teacher_where_all_teachers_logits_are_cached(finished, 
         return watched_step
 
     monkeypatch.setattr(train, "make_train_step", watched)
-    part = train.Part(tmp_path / "student", materials.student, (stage,), materials.teacher)
-    train.train_part(part, recipe, materials)
+    run = train.ModelRun(tmp_path / "student", ingredients.student, (stage,), ingredients.teacher)
+    train.train_model(run, recipe, ingredients)
     ((teacher, teacher_params, batch),) = seen
     if kept == "off":
         assert teacher is not None and teacher_params is not None and batch.teacher_logits is None
         return
     assert teacher is None and teacher_params is None
-    teachers, windows = (materials.teacher, *materials.more_teachers), materials.train.windows
+    teachers, windows = (ingredients.teacher, *ingredients.more_teachers), ingredients.train.windows
     assert len(teachers) == 2
     logits = [predict_logits(model.network, model.params, windows, buckets=(128,)) for model in teachers]
-    expected = train.epochs_of(stage, recipe, materials, logits).batch_at(0)
+    expected = train.epochs_of(stage, recipe, ingredients, logits).batch_at(0)
     np.testing.assert_allclose(batch.teacher_logits, expected.teacher_logits, atol=2e-3)
     assert np.ptp(logits[0] - logits[1]) > 0.1
 

@@ -64,12 +64,12 @@ def test_arrow_files_give_what_json_does(recipe, tmp_path, paragraphs):
 
 def test_part_of_the_questions(recipe, tmp_path):
     part = dataclasses.replace(recipe, train_questions=6, dev_questions=3)
-    materials = prepare(part, tmp_path / "run")
-    assert [len(materials.train.examples), len(materials.dev.examples)] == [6, 3]
-    augmented = augment_training_data(part, materials).augmented
+    ingredients = prepare(part, tmp_path / "run")
+    assert [len(ingredients.train.examples), len(ingredients.dev.examples)] == [6, 3]
+    augmented = augment_training_data(part, ingredients).augmented
     assert len(augmented.examples) > 6
     assert {example.id.partition("#")[0] for example in augmented.examples} == {
-        example.id for example in materials.train.examples
+        example.id for example in ingredients.train.examples
     }
 
 

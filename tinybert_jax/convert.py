@@ -1,22 +1,30 @@
 """Checkpoint conversion: `python -m tinybert_jax.convert SRC DST [--to transformers|orbax]`.
 
-SRC is anything `load_pretrained` reads. `transformers` writes safetensors that `AutoModelForQuestionAnswering`
-loads; `orbax` writes the parameter tree for JAX programs. Both folders carry config and tokenizer, and can be
-given wherever a model is asked for.
+SRC is anything `load_pretrained` reads: an encoder, a masked LM or a question-answering model, and it stays what it is.
+`transformers` writes safetensors that `from_pretrained` loads; `orbax` writes the parameter tree for JAX programs. Both
+folders carry config and tokenizer, and can be given wherever a model is asked for.
 """
 
+import warnings
 from pathlib import Path
 from typing import Literal
 
+from tinybert_jax.data.tokenizer import check_ids_fit, load_tokenizer
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.hub import locate
 from tinybert_jax.model.checkpoint_files import write_orbax
-from tinybert_jax.model.pretrained import load_pretrained, save_pretrained
+from tinybert_jax.model.pretrained import kind_of, load_stored, save_pretrained
 from tinybert_jax.store.files import atomic_path, write_json
+
+_DESCRIPTIONS = {
+    "ForQuestionAnswering": "a question-answering model",
+    "ForMaskedLM": "a masked LM",
+    "Model": "an encoder without a head: fine-tune it before it can answer",
+}
 
 
 def convert(source: str, destination: Path, to: Literal["transformers", "orbax"] = "transformers") -> None:
-    """Converts a checkpoint into a folder of the other layout.
+    """Converts a checkpoint into a folder of the other layout; a warning names tensors of heads that are left out.
 
     Args:
         source: a hub id, or a folder in any layout `load_pretrained` reads.
@@ -24,27 +32,30 @@ def convert(source: str, destination: Path, to: Literal["transformers", "orbax"]
         to: its layout.
 
     Raises:
-        UserError: the source cannot be loaded, or the destination exists.
+        UserError: the source cannot be loaded, a token has no embedding, or the destination exists.
     """
     if destination.exists():
         raise UserError(f"{destination} exists already: name a new folder, or remove that one first")
-    config, params = load_pretrained(source)
+    config, params, left_out = load_stored(source)
+    if left_out:
+        warnings.warn(f"left out, as no network here has them: {', '.join(sorted(left_out))}", stacklevel=2)
     tokenizer = _tokenizer(source)
+    if tokenizer is not None:
+        check_ids_fit(source, tokenizer, config.vocab_size)
     if to == "transformers":
         save_pretrained(destination, config, params, tokenizer)
-        return
-    with atomic_path(destination) as folder:
-        folder.mkdir()
-        write_json(folder / "config.json", config.to_transformers())
-        if tokenizer is not None:
-            tokenizer.save_pretrained(str(folder))
-        write_orbax(folder, params)
+    else:
+        with atomic_path(destination) as folder:
+            folder.mkdir()
+            write_json(folder / "config.json", config.to_transformers(kind_of(params)))
+            if tokenizer is not None:
+                tokenizer.save_pretrained(str(folder))
+            write_orbax(folder, params)
+    print(f"{destination} holds {_DESCRIPTIONS[kind_of(params)]}")
 
 
 def _tokenizer(source: str):
     """The source's tokenizer; None where it has none, since weights convert without one."""
-    from tinybert_jax.data import load_tokenizer
-
     folder = locate(source)
     if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
         return None

@@ -5,9 +5,10 @@
     python evaluate.py --predictions A.json --against B.json --data FILE
 
 Prints the official metrics as JSON on stdout, and 95% bootstrap intervals of exact and F1. With a model, --output also
-writes metrics.json, predictions.json and null_odds.json. With --against, prints both files' metrics and how far A is
-ahead of B: the mean difference, its interval and its p-value by a paired bootstrap. FILE is SQuAD 1.1 or 2.0 JSON,
-plain or gzipped, an .arrow file of `augment`, or a hub data set such as rajpurkar/squad_v2:validation.
+writes metrics.json, predictions.json, null_odds.json and best_spans.json: the answers as if there were one to each
+question, from which, with the odds, any script finds the best threshold. With --against, prints both files' metrics
+and how far A is ahead of B: the mean difference, its interval and its p-value by a paired bootstrap. FILE is SQuAD 1.1
+or 2.0 JSON, plain or gzipped, an .arrow file of `augment`, or a hub data set such as rajpurkar/squad_v2:validation.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinybert_jax.data import Dataset, Example, WindowConfig, build_windows, load_tokenizer, read_squad
+from tinybert_jax.data.tokenizer import check_ids_fit
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.scoring import (
@@ -66,7 +68,9 @@ def score_model(
     loaded = load_qa_model(model)
     fitted = fit_windows(windows or WindowConfig(), loaded.config.max_positions)
     loaded = loaded._replace(config=dataclasses.replace(loaded.config, dtype=dtype))
-    dataset = Dataset(examples, build_windows(examples, load_tokenizer(model), fitted))
+    tokenizer = load_tokenizer(model)
+    check_ids_fit(model, tokenizer, loaded.config.vocab_size)
+    dataset = Dataset(examples, build_windows(examples, tokenizer, fitted))
     evaluation = evaluate(loaded.network, loaded.params, dataset, answers, batch_size=batch_size)
     if output is not None:
         write_evaluation(output, evaluation)
@@ -131,10 +135,11 @@ def command_line(
     Args:
         model: a folder or a hub id; leave it out with --predictions.
         data: questions and gold answers: SQuAD JSON, plain or gzipped, or a hub data set "owner/name:split".
-        output: where a model's metrics, predictions and null odds are written.
+        output: where a model's metrics, predictions, best spans and null odds are written.
         predictions: a JSON object, question id to answer, to score without a model.
         against: with --predictions, a second such file: both are scored, and compared question by question.
-        null_odds: with --predictions, a JSON object, question id to how much the model favours no answer.
+        null_odds: with --predictions, a JSON object, question id to how much the model favours no answer. The best
+            thresholds are looked for among the answers in the file: those that are empty stay empty.
         threshold: with --predictions, odds above this count as no answer.
         windows: how text is cut into windows; shortened to the model's position table.
         answers: how answers are read off the logits.

@@ -1,4 +1,4 @@
-"""Models by name: a folder here, or a snapshot of the hub's, fetched at need."""
+"""Models by name: a folder here, or a snapshot of the hub's, fetched when asked for."""
 
 from pathlib import Path
 
@@ -9,7 +9,20 @@ SAFETENSORS_INDEX = "model.safetensors.index.json"
 ORBAX = "params.orbax"  # what `convert --to orbax` writes beside config.json
 MSGPACK = "flax_model.msgpack"
 TORCH = "pytorch_model.bin"
-WEIGHTS = (SAFETENSORS, SAFETENSORS_INDEX, ORBAX, MSGPACK, TORCH)  # in order of preference
+TORCH_INDEX = "pytorch_model.bin.index.json"
+WEIGHTS = (SAFETENSORS, SAFETENSORS_INDEX, ORBAX, MSGPACK, TORCH, TORCH_INDEX)  # in order of preference
+_SHARDS = {SAFETENSORS_INDEX: "model-*.safetensors", TORCH_INDEX: "pytorch_model-*.bin"}
+# All that may say how text is tokenised.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def locate(name_or_path: str | Path) -> Path:
@@ -31,6 +44,17 @@ def locate(name_or_path: str | Path) -> Path:
         raise UserError(f"{name!r} is neither a folder here nor a model the hub would give: {reason}") from error
 
 
+def check_fetched(path: Path) -> None:
+    """Refuses what a clone without Git LFS leaves in a large file's place.
+
+    Raises:
+        UserError: the file is such a pointer.
+    """
+    with path.open("rb") as file:
+        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            raise UserError(f"{path} is a Git LFS pointer, not the file: run `git lfs pull` in its folder")
+
+
 def _fetch(name: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -44,6 +68,5 @@ def _fetch(name: str) -> Path:
             raise error from None
     # A repository often holds the same weights three times over: one file is enough.
     weights = next((file for file in WEIGHTS if file in files), TORCH)
-    shown = "model-*.safetensors" if weights == SAFETENSORS_INDEX else weights
-    patterns = ["*.json", "vocab.txt", "merges.txt", shown]
+    patterns = ["*.json", "vocab.txt", "merges.txt", _SHARDS.get(weights, weights)]
     return Path(snapshot_download(name, allow_patterns=patterns))

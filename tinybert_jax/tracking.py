@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from tinybert_jax.errors import UserError
+from tinybert_jax.errors import UserError, check_least
 from tinybert_jax.store.files import atomic_path
+
+Line = Mapping[str, Any]
 
 METRICS_FILE = "metrics.jsonl"
 CURVES_FILE = "curves.png"
+HELD_OUT_F1 = "held_out_f1"
 
 
 class Tracker:
@@ -26,6 +29,9 @@ class Tracker:
     that an earlier, killed run wrote beyond the checkpoint which this one starts from are removed on entry.
     Leaving without an exception records what is pending. Progress goes to stderr: a bar on a terminal,
     else one plain line per interval.
+
+    Attributes:
+        publish: takes each interval's line: `write`, unless others read it too.
     """
 
     def __init__(self, folder: Path, *, stage: str, total_steps: int, start_step: int, log_every: int):
@@ -38,13 +44,13 @@ class Tracker:
             start_step: how many of its steps are done already.
             log_every: the length of an interval, in steps.
         """
-        if log_every < 1:
-            raise UserError(f"log_every must be at least 1, got {log_every}")
         self.folder = Path(folder)
         self.stage = stage
         self.total_steps = total_steps
         self.start_step = start_step
         self.log_every = log_every
+        check_least(self, log_every=1)
+        self.publish: Callable[[Line], None] = self.write
         self._pending: list[tuple[int, Mapping[str, Any]]] = []
 
     def __enter__(self) -> "Tracker":
@@ -86,6 +92,11 @@ class Tracker:
         if step % self.log_every == 0:
             self._flush()
 
+    def write(self, line: Line) -> None:
+        """Adds a line of figures to metrics.jsonl; it is on the disk, whatever becomes of the process."""
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
     def _flush(self) -> None:
         """Reads the pending metrics back, all at once, and writes their means."""
         if not self._pending:
@@ -100,9 +111,7 @@ class Tracker:
         columns = {name: [metrics[name] for metrics in values] for name in names}
         self._check_finite(steps, columns)
         means = {name: float(np.mean(column)) for name, column in columns.items()}
-        line = {"stage": self.stage, "step": steps[-1], **means, "steps_per_second": round(rate, 4)}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        self.publish({"stage": self.stage, "step": steps[-1], **means, "steps_per_second": round(rate, 4)})
         self._show(steps[-1], means, rate)
 
     def _check_finite(self, steps: Sequence[int], columns: Mapping[str, Sequence[np.ndarray]]) -> None:
@@ -147,7 +156,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def plot_curves(folder: Path) -> None:
-    """Draws each stage's loss from metrics.jsonl to curves.png, one panel a stage.
+    """Draws each stage's loss from metrics.jsonl to curves.png, one panel a stage, with F1 on held-out questions.
 
     Raises:
         UserError: nothing has been recorded in `folder`, or metrics.jsonl is damaged.
@@ -161,14 +170,23 @@ def plot_curves(folder: Path) -> None:
     figure = Figure(figsize=(5 * len(stages), 3.5), layout="constrained")
     panels = figure.subplots(1, len(stages), squeeze=False)[0]
     for panel, stage in zip(panels, stages, strict=True):
-        points = [(record["step"], record["loss"]) for record in records if record["stage"] == stage]
-        # A line through a single point is invisible: few points are marked.
-        panel.plot(*zip(*points, strict=True), marker="o" if len(points) <= 20 else "", markersize=4)
-        panel.set(title=stage, xlabel="step", ylabel="loss")
+        of_stage = [record for record in records if record["stage"] == stage]
+        _draw(panel, "loss", of_stage)
+        if any(HELD_OUT_F1 in record for record in of_stage):
+            _draw(panel.twinx(), HELD_OUT_F1, of_stage, color="C1")
+        panel.set(title=stage, xlabel="step")
         panel.xaxis.get_major_locator().set_params(integer=True)  # no fractions of a step
         panel.grid(alpha=0.3)
     with atomic_path(Path(folder) / CURVES_FILE) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
+
+
+def _draw(panel: Any, figure: str, records: Sequence[Line], color: str = "C0") -> None:
+    """Draws a figure over the steps of those records that hold it."""
+    points = [(record["step"], record[figure]) for record in records if figure in record]
+    # A line through a single point is invisible: few points are marked.
+    panel.plot(*zip(*points, strict=True), color=color, marker="o" if len(points) <= 20 else "", markersize=4)
+    panel.set_ylabel(figure.replace("_", " "), color=color)
 
 
 def _drop_lines_after(path: Path, stage: str, step: int) -> None:

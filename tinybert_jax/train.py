@@ -2,7 +2,8 @@
 
 A run trains up to three models, each in a folder of DIR: `teacher` (where the recipe has stages for it), `student`,
 and `student_without_distillation`, what the student is compared to. Each stage of each ends in a folder in
-transformers' layout that the next starts from. The same command again continues where the run stopped. At the end:
+transformers' layout that the next starts from. The same command again continues where the run stopped. RECIPE is a
+name, a file such as DIR/recipe.json, or FILE.py:NAME of your own. At the end:
 
     DIR/results.json     scores of every model on the recipe's dev data, and the seconds this command took
     DIR/export/          the student, for transformers or tinybert_jax, with a model card
@@ -22,166 +23,116 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from tinybert_jax.data import Dataset, Epochs
 from tinybert_jax.data.prefetch import prefetch
-from tinybert_jax.distill import Finetune, create_state, make_optimizer, make_train_step
+from tinybert_jax.distill import create_state, make_optimizer, make_train_step
 from tinybert_jax.errors import run_script
-from tinybert_jax.inference import cached_logits, evaluate, write_evaluation
-from tinybert_jax.model import Model, freeze, load_pretrained, save_pretrained
-from tinybert_jax.run.checkpoints import Checkpoints
+from tinybert_jax.model import Model, load_pretrained, save_pretrained
+from tinybert_jax.run.checkpoints import Checkpointing, Checkpoints
 from tinybert_jax.run.command_line import parse
+from tinybert_jax.run.folder import check_folder, claim_folder
+from tinybert_jax.run.held_out import Evaluation
+from tinybert_jax.run.hooks import Hook, Hooks, StageRun, Tracking, check_hooks
 from tinybert_jax.run.interrupt import StopSignals
-from tinybert_jax.run.model_card import describe, write_model_card
-from tinybert_jax.run.prepare import Materials, augment_training_data, check_folder, claim_folder, prepare
+from tinybert_jax.run.prepare import Ingredients, augment_training_data, prepare
 from tinybert_jax.run.recipe import Recipe, Stage
+from tinybert_jax.run.results import export, score
 from tinybert_jax.run.runtime import configure
-from tinybert_jax.sharding import data_mesh, replicate, shard_batch
-from tinybert_jax.store.files import atomic_path, write_json
-from tinybert_jax.tracking import Tracker, plot_curves
+from tinybert_jax.run.stages import cached_logits_of, epochs_of, teaching, undistilled_stage
+from tinybert_jax.sharding import data_mesh, shard_batch
+from tinybert_jax.store.files import write_json
 
 
-class Part(NamedTuple):
-    """One model's training: where it goes, what it starts from, through which stages."""
+class ModelRun(NamedTuple):
+    """One model's training: where it goes, what it starts from, through which stages, and what is called beside it."""
 
     folder: Path
     start: Model
     stages: tuple[Stage, ...]
     teacher: Model | None = None
+    hooks: Sequence[Hook] = ()
 
 
-def train(recipe: Recipe, output: Path) -> dict[str, Any]:
-    """Runs a recipe, or the rest of it, and returns what results.json holds."""
+def train(recipe: Recipe, output: Path, hooks: Sequence[Hook] = ()) -> dict[str, Any]:
+    """Runs a recipe, or the rest of it, and returns what results.json holds.
+
+    Args:
+        recipe: what to run.
+        output: the run's folder.
+        hooks: called beside every stage's steps, after the run's own tracking, evaluation and checkpoints.
+
+    Raises:
+        UserError: something is missing or does not fit; before the first step.
+    """
     began = time.perf_counter()
+    check_hooks(hooks)
     check_folder(recipe, output)
-    materials = prepare(recipe, output)
+    ingredients = prepare(recipe, output)
     claim_folder(recipe, output)
-    materials = augment_training_data(recipe, materials)
+    ingredients = augment_training_data(recipe, ingredients)
     results: dict[str, Any] = {}
 
-    teacher = materials.teacher
-    if teacher is not None:
-        teacher = train_part(Part(output / "teacher", teacher, recipe.teacher_stages), recipe, materials)
-        results["teacher"] = score(teacher, output / "teacher", recipe, materials)
+    def run(name: str, start: Model, stages: tuple[Stage, ...], teacher: Model | None = None) -> Model:
+        model = train_model(ModelRun(output / name, start, stages, teacher, hooks), recipe, ingredients)
+        results[name] = score(model, output / name, recipe, ingredients)
+        return model
 
-    student = train_part(Part(output / "student", materials.student, recipe.stages, teacher), recipe, materials)
-    results["student"] = score(student, output / "student", recipe, materials)
-    export(student, results["student"], recipe, materials, output / "export")
-
+    teacher = ingredients.teacher and run("teacher", ingredients.teacher, recipe.teacher_stages)
+    student = run("student", ingredients.student, recipe.stages, teacher)
+    export(student, results["student"], recipe, ingredients, output / "export")
     if recipe.compare_undistilled:
-        folder = output / "student_without_distillation"
-        part = Part(folder, materials.student, (undistilled_stage(recipe, materials),))
-        results["student_without_distillation"] = score(train_part(part, recipe, materials), folder, recipe, materials)
+        run("student_without_distillation", ingredients.student, (undistilled_stage(recipe, ingredients),))
     results["seconds"] = round(time.perf_counter() - began, 1)
     write_json(output / "results.json", results)
     return results
 
 
-def train_part(part: Part, recipe: Recipe, materials: Materials) -> Model:
+def train_model(run: ModelRun, recipe: Recipe, ingredients: Ingredients) -> Model:
     """Trains one model through its stages."""
-    model = part.start
-    for number, stage in enumerate(part.stages, start=1):
-        name = f"{number}-{stage.objective.tag}"
-        model = train_stage(name, stage, model, part, recipe, materials)
-    if part.stages:
-        plot_curves(part.folder)
+    model = run.start
+    for number, stage in enumerate(run.stages, start=1):
+        model = train_stage(f"{number}-{stage.objective.tag}", stage, model, run, recipe, ingredients)
     return model
 
 
-def train_stage(name: str, stage: Stage, student: Model, part: Part, recipe: Recipe, materials: Materials) -> Model:
+def train_stage(
+    name: str, stage: Stage, student: Model, run: ModelRun, recipe: Recipe, ingredients: Ingredients
+) -> Model:
     """Trains one stage from its latest checkpoint, or from `student`, to its end."""
-    folder = part.folder / name
+    folder = run.folder / name
     if (folder / "final").exists():
         return Model(student.config, load_pretrained(folder / "final")[1])
-    objective, teacher, mesh = stage.objective, part.teacher, data_mesh()
-    cached = cached_logits_of(teacher, stage, recipe, materials)
-    epochs = epochs_of(stage, recipe, materials, cached)
+    mesh = data_mesh()
+    cached = cached_logits_of(run.teacher, stage, recipe, ingredients)
+    epochs = epochs_of(stage, recipe, ingredients, cached)
     steps = stage.steps(epochs.steps_per_epoch)
     optimizer = make_optimizer(stage, steps)
-    key = jax.random.fold_in(jax.random.key(recipe.seed), zlib.crc32(f"{part.folder.name}/{name}".encode()))
-    projection, teacher_params, teacher_network = {}, None, None
-    if objective.uses_teacher:
-        assert teacher is not None  # the recipe was refused otherwise
-        projection = objective.init_projection(key, student.config, teacher.config)
-        if not cached:
-            frozen = freeze(teacher.params, teacher.config.dtype)
-            teacher_params, teacher_network = replicate(frozen, mesh), teacher.network
-    train_step = make_train_step(student.network, teacher_network, objective, optimizer)
+    key = jax.random.fold_in(jax.random.key(recipe.seed), zlib.crc32(f"{run.folder.name}/{name}".encode()))
+    projection, teacher_params, teacher_network = teaching(stage.objective, student, run.teacher, bool(cached), key)
+    train_step = make_train_step(student.network, teacher_network, stage.objective, optimizer)
 
     with Checkpoints(folder / "checkpoints") as checkpoints, StopSignals() as stop:
         start, state = checkpoints.restore(create_state(student.params, projection, optimizer, mesh))
-        progress = {"total_steps": steps, "start_step": start, "log_every": recipe.log_every}
+        evaluation = Evaluation(ingredients.held_out, recipe)
+        own = Tracking(recipe.log_every), evaluation, Checkpointing(checkpoints, recipe.checkpoint_every, evaluation)
+        stage_run = StageRun(run.folder, name, stage, student.network, steps, start)
         batches = prefetch(shard_batch(epochs.batch_at(step), mesh) for step in range(start, steps))
-        with closing(batches), Tracker(part.folder, stage=name, **progress) as tracker:
+        with closing(batches), Hooks(stage_run, (*own, *run.hooks)) as hooks:
             for done, batch in enumerate(batches, start=start + 1):
-                state, metrics = train_step(state, teacher_params, batch, key)
-                tracker.record(done, metrics)
-                if done % recipe.checkpoint_every == 0 or stop.requested:
-                    checkpoints.save(done, state)
-                if stop.requested:
+                if hooks.finished or stop.requested:
                     break
-    if stop.requested:
-        print(f"stopped in {part.folder.name}/{name}: the same command continues", file=sys.stderr)
-        sys.exit(128 + stop.requested)
+                state, metrics = train_step(state, teacher_params, batch, key)
+                hooks.step(done, state, metrics)
+        if stop.requested:
+            checkpoints.save(int(state.step), state)
+            print(f"stopped in {run.folder.name}/{name}: the same command continues", file=sys.stderr)
+            sys.exit(128 + stop.requested)
+        if recipe.keep == "best" and evaluation.best is not None:
+            state = checkpoints.at(evaluation.best.step, state)
     params = jax.device_get(state.params["model"])
-    save_pretrained(folder / "final", student.config, params, materials.tokenizer)
+    save_pretrained(folder / "final", student.config, params, ingredients.tokenizer)
     shutil.rmtree(folder / "checkpoints")
     return Model(student.config, params)
-
-
-def cached_logits_of(
-    teacher: Model | None, stage: Stage, recipe: Recipe, materials: Materials
-) -> tuple[np.ndarray, ...]:
-    """The logits of all teachers, where the stage trains from the cache instead of running the teacher."""
-    if teacher is None or recipe.teacher_cache == "off" or not stage.objective.reads_cache:
-        return ()
-    data = data_of(stage, materials)
-    into = (data.windows, data.key, recipe.cache, recipe.teacher_cache)
-    settings = {"batch_size": recipe.eval_batch_size, "buckets": recipe.batch_lengths}
-    return tuple(cached_logits(model, *into, **settings) for model in (teacher, *materials.more_teachers))
-
-
-def epochs_of(stage: Stage, recipe: Recipe, materials: Materials, teacher_logits: Sequence[np.ndarray] = ()) -> Epochs:
-    """The batches of a stage."""
-    windows = data_of(stage, materials).windows
-    return Epochs(windows, stage.batch_size, recipe.batch_lengths, recipe.seed, teacher_logits)
-
-
-def data_of(stage: Stage, materials: Materials) -> Dataset:
-    """What a stage trains on."""
-    return materials.augmented if stage.augmented else materials.train
-
-
-def undistilled_stage(recipe: Recipe, materials: Materials) -> Stage:
-    """Fine-tuning for as many steps as all of distillation, at the last stage's batch size."""
-    steps = sum(stage.steps(epochs_of(stage, recipe, materials).steps_per_epoch) for stage in recipe.stages)
-    batch_size = recipe.stages[-1].batch_size
-    epochs = -(-steps * batch_size // len(materials.train.windows))
-    return Stage(
-        objective=Finetune(),
-        epochs=epochs,
-        batch_size=batch_size,
-        max_steps=steps,
-        **vars(recipe.undistilled),
-    )
-
-
-def score(model: Model, folder: Path, recipe: Recipe, materials: Materials) -> dict[str, float]:
-    """Scores a model on the recipe's dev data and keeps its answers in its folder."""
-    settings = {"batch_size": recipe.eval_batch_size, "buckets": recipe.batch_lengths}
-    evaluation = evaluate(model.network, model.params, materials.dev, recipe.answers, **settings)
-    write_evaluation(folder, evaluation)
-    return {name: round(evaluation.metrics[name], 2) for name in ("exact", "f1")}
-
-
-def export(student: Model, scores: dict[str, float], recipe: Recipe, materials: Materials, folder: Path) -> None:
-    """Writes the student as a transformers folder with a model card."""
-    teacher = materials.teacher
-    card = describe(recipe, student.config, teacher and teacher.config, scores, name=folder.resolve().parent.name)
-    with atomic_path(folder) as temporary:
-        save_pretrained(temporary, student.config, student.params, materials.tokenizer)
-        write_model_card(temporary, card)
 
 
 def main() -> None:

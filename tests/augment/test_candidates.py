@@ -11,7 +11,7 @@ from tinybert_jax.augment.candidates import Candidates, load_masked_lm
 from tinybert_jax.augment.rules import AugmentConfig
 from tinybert_jax.data import Answer, Example
 from tinybert_jax.errors import UserError
-from tinybert_jax.model import BertForQuestionAnswering, save_pretrained
+from tinybert_jax.model import BertForMaskedLM, BertForQuestionAnswering, save_pretrained
 from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.tracking import read_metrics
 
@@ -181,6 +181,14 @@ def test_an_encoder_without_the_head_is_refused(masked_lm_folder, masked_lm, tmp
     save_pretrained(tmp_path / "qa", masked_lm.config, random_params(model, 0), masked_lm.tokenizer)
     with pytest.raises(UserError, match="without a masked-LM head"):
         load_masked_lm(str(tmp_path / "qa"))
+
+
+def test_a_token_without_an_embedding_is_refused(masked_lm, tmp_path, random_params):
+    few = max(masked_lm.tokenizer.get_vocab().values())  # one row short
+    config = dataclasses.replace(masked_lm.config, vocab_size=few)
+    save_pretrained(tmp_path / "lm", config, random_params(BertForMaskedLM(config), 0), masked_lm.tokenizer)
+    with pytest.raises(UserError, match=rf"lm: token ids must be below {few}, .* got {few} for"):
+        load_masked_lm(str(tmp_path / "lm"))
 
 
 TWO_DEVICES = """

@@ -209,7 +209,7 @@ def test_a_wrong_line_is_named(load, tmp_path, header, before, line, got):
     content = header + b"a 1 2 3\n" * before + line + b"\n" + b"c 1 2 3\n" * 2
     rule = "must hold a word in UTF-8 and, like most lines, 3 finite numbers"
     number = before + 1 + bool(header)
-    expected = f"{tmp_path / 'vectors.txt'}, line {number} {rule}, {got}: mend or remove it"
+    expected = f"{tmp_path / 'vectors.txt'}, line {number} {rule}, {got}: correct or remove it"
     assert error_of(load, content) == expected
 
 

@@ -23,6 +23,7 @@ def words_of(text, tokenizer):
         ("Don't  stop, 3.5 times", ["Don", "'", "t", "stop", ",", "3", ".", "5", "times"]),
         ("cafe\u0301 x\u0301\u0302y e\u0301", ["cafe\u0301", "x\u0301\u0302y", "e\u0301"]),
         ("日本 ok", ["日", "本", "ok"]),
+        ("kitab\u064b ok\u200b. ❤\ufe0f \u200bso", ["kitab\u064b", "ok\u200b", ".", "❤\ufe0f", "so"]),
         ("a 👩\u200d👩 שלום", ["a", "👩\u200d👩", "שלום"]),
         ("...", [".", ".", "."]),
         ("one", ["one"]),

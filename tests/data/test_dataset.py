@@ -1,8 +1,10 @@
+import unicodedata
+
 import numpy as np
 import pytest
 
 from tests.data.windows_by_hand import assert_same, example
-from tinybert_jax.data import WindowConfig, read_dataset
+from tinybert_jax.data import WindowConfig, build_windows, read_dataset
 from tinybert_jax.data.squad_writer import paragraphs_of, write_squad
 from tinybert_jax.errors import UserError
 from tinybert_jax.scoring import find_answers, squad_metrics
@@ -57,6 +59,19 @@ def test_answers_are_found_and_scored(source, tokenizer, tmp_path):
     found = find_answers(data.examples, data.windows, logits)
     assert found.predictions == {"1": "c", "2": "", "3": "x", "4": "z"}
     assert squad_metrics(data.examples, found.predictions)["exact"] == 100
+
+
+@pytest.mark.parametrize(
+    "answer", ["Kraków", unicodedata.normalize("NFD", "Kraków é"), "كتابٌ", "❤\ufe0f", "zero\u200b"], ids=ascii
+)
+def test_an_answer_is_scored_with_what_the_tokenizer_removed(tokenizer, answer):
+    examples = [example(f"It is {answer} and more", answers=[(answer, 6)])]
+    windows = build_windows(examples, tokenizer, WindowConfig(max_seq_len=60))
+    logits = np.zeros((len(windows.tokens), 2), np.float32)
+    logits[windows.start[0], 0] = logits[windows.end[0], 1] = 5
+    predictions = find_answers(examples, windows, logits).predictions
+    assert predictions == {"id": answer}
+    assert squad_metrics(examples, predictions)["exact"] == 100
 
 
 def test_a_bad_question_is_found_before_windows_are_cut(tokenizer, tmp_path, monkeypatch):

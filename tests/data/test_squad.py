@@ -60,6 +60,20 @@ def test_reads_gzip_and_a_byte_order_mark(write):
     assert read_squad(write(content.encode("utf-8-sig"))) == plain
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_reads_the_other_encodings_of_json(write, encoding, pack):
+    content = json.dumps(squad(question()), ensure_ascii=False).encode(encoding)
+    assert read_squad(write(pack(content))) == read_squad(write(squad(question())))
+
+
+@pytest.mark.parametrize("depth", [*range(900, 1000, 10), *range(1500, 60_000, 9_000)])
+def test_values_nested_deeply_are_refused(write, depth):
+    nested = b"[" * depth + b"]" * depth
+    with pytest.raises(UserError, match=r"data\[0\] must be an object|nested too deeply"):
+        read_squad(write(b'{"data": ' + nested + b"}"))
+
+
 def test_integer_ids_become_strings(write):
     assert [example.id for example in read_squad(write(squad(question(7), question("8"))))] == ["7", "8"]
 

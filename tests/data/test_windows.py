@@ -66,6 +66,19 @@ def test_windows_by_hand(tokenizer):
     assert len(windows) == 3
 
 
+def test_the_stride_may_be_the_step_from_window_to_window(tokenizer):
+    # Room for 5 context tokens: windows begin at tokens 0, 2, 4 of 9 where 2 is the step, at 0, 3, 6 where it overlaps.
+    step = WindowConfig(max_seq_len=9, doc_stride=2, stride_means="step")
+    examples = [example("a b c d e f g h i", answers=[("e f", 8)])]
+    windows = build_windows(examples, tokenizer, step)
+    context = tokenizer.convert_tokens_to_ids(list("abcdefghi"))
+    assert [row[3:-1] for row in rows(windows, "tokens")] == [context[0:5], context[2:7], context[4:9]]
+    assert (windows.start.tolist(), windows.end.tolist()) == ([0, 5, 3], [0, 6, 4])
+    columns = vars(build_windows(examples, tokenizer, replace(step, doc_stride=3)))
+    same = vars(build_windows(examples, tokenizer, WindowConfig(max_seq_len=9, doc_stride=2)))
+    assert all((columns[name] == same[name]).all() for name in same)
+
+
 def test_windows_of_a_roberta_by_hand(roberta):
     # Room for 9 - 1 - 4 = 4 context tokens, of which 1 overlaps: windows begin at tokens 0, 3 of 6.
     config = WindowConfig(max_seq_len=9, doc_stride=1)
@@ -176,11 +189,17 @@ def test_a_question_that_leaves_no_room(tokenizer):
     assert "doc_stride = 4" in str(error.value)
     with pytest.raises(UserError, match="leaves 0 tokens"):
         build_windows([example("", "abcdefghijklmnop")], tokenizer, config)
+    with pytest.raises(UserError, match=r"leaves 4 tokens .* advance by doc_stride = 5 need more to leave no"):
+        build_windows([stuck], tokenizer, replace(config, doc_stride=5, stride_means="step"))
+    assert len(build_windows([stuck], tokenizer, replace(config, stride_means="step"))) == 2  # by 4 of 4
     # It matters only where one window is not enough.
     assert len(build_windows([replace(stuck, context="a b c d")], tokenizer, config)) == 1
 
 
-@pytest.mark.parametrize("setting", [{"max_seq_len": 0}, {"doc_stride": -1}, {"max_question_len": 0}])
+@pytest.mark.parametrize(
+    "setting",
+    [{"max_seq_len": 0}, {"doc_stride": -1}, {"doc_stride": 0, "stride_means": "step"}, {"max_question_len": 0}],
+)
 def test_impossible_settings(setting):
     with pytest.raises(UserError, match=f"{next(iter(setting))} must be at least"):
         WindowConfig(**setting)
@@ -207,6 +226,13 @@ def windows_and_reference(tokenizer, texts, max_seq_len, doc_stride):
     return windows, reference
 
 
+def past_removed(end, text, tokenizer):
+    """Transformers leaves out what the normalizer removed after a token."""
+    while end < len(text) and not tokenizer.backend_tokenizer.normalizer.normalize_str(text[end]):
+        end += 1
+    return end
+
+
 @settings(deadline=None, max_examples=150)
 @given(
     texts=st.lists(st.tuples(TEXT.map(lambda text: text[:6]), TEXT), min_size=1, max_size=3),
@@ -217,7 +243,8 @@ def test_windows_are_those_of_transformers(tokenizer, texts, max_seq_len, doc_st
     windows, reference = windows_and_reference(tokenizer, texts, max_seq_len, doc_stride)
     for w, offsets in enumerate(rows(windows, "offsets")):
         in_context = [sequence == 1 for sequence in reference.sequence_ids(w)]
-        expected = reference["offset_mapping"][w]
+        context, expected = texts[windows.example[w]][1], reference["offset_mapping"][w]
+        expected = [(begin, past_removed(end, context, tokenizer)) for begin, end in expected]
         assert offsets == [list(o) if c else [-1, -1] for o, c in zip(expected, in_context, strict=True)]
         segments = (np.arange(len(offsets)) >= windows.context_begin[w]).astype(int).tolist()
         assert segments == reference["token_type_ids"][w]

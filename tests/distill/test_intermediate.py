@@ -122,6 +122,13 @@ def test_weights_are_not_negative():
         Intermediate(hidden_weight=-1)
 
 
+def test_something_is_compared():
+    with pytest.raises(UserError, match=r"hidden_weight \+ attention_weight must be above 0, .* got 0"):
+        Intermediate(hidden_weight=0, attention_weight=0)
+    with pytest.raises(UserError, match="nothing is compared: heads are dropped, 2 and 4, and hidden_weight is 0"):
+        Intermediate(hidden_weight=0, heads="drop").check(bert(2, 8, heads=2), bert(4, 8, heads=4))
+
+
 # --- unlike numbers of heads -----------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
-from tinybert_jax.distill import OptimizerConfig, UpdateRule, linear_warmup_decay, losses, make_optimizer
+from tinybert_jax.distill import OptimizerConfig, UpdateRule, losses, make_optimizer, rate_schedule
 from tinybert_jax.distill.optimizer import clip_by_tensor_norm, decay_mask
 from tinybert_jax.errors import UserError
 
@@ -29,26 +29,47 @@ def run(optimizer, params, gradients):
 
 
 def test_the_rate_rises_from_zero_to_the_peak_and_falls_to_zero():
-    schedule = linear_warmup_decay(peak=2.0, updates=100, warmup=0.1)
+    schedule = rate_schedule(OptimizerConfig(learning_rate=2.0, warmup=0.1), updates=100)
     rates = [float(schedule(update)) for update in (0, 5, 10, 55, 99, 100)]
     np.testing.assert_allclose(rates, [0, 1, 2, 1, 2 / 90, 0], rtol=1e-5)
 
 
 def test_without_warm_up_the_first_rate_is_the_peak():
-    schedule = linear_warmup_decay(peak=2.0, updates=4, warmup=0.0)
+    schedule = rate_schedule(OptimizerConfig(learning_rate=2.0, warmup=0.0), updates=4)
     np.testing.assert_allclose([schedule(update) for update in range(5)], [2, 1.5, 1, 0.5, 0])
 
 
 def test_warm_up_alone_only_rises():
-    schedule = linear_warmup_decay(peak=2.0, updates=4, warmup=1.0)
+    schedule = rate_schedule(OptimizerConfig(learning_rate=2.0, warmup=1.0), updates=4)
     np.testing.assert_allclose([schedule(update) for update in range(4)], [0, 0.5, 1, 1.5])
+
+
+def test_a_warm_up_may_end_between_two_updates():
+    # 2.5 of 10 updates: i / 2.5 below, (10 - i) / 7.5 from there
+    config = OptimizerConfig(learning_rate=3.0, warmup=0.25, rule=UpdateRule(fractional_warmup=True))
+    found = [rate_schedule(config, updates=10)(update) for update in range(11)]
+    np.testing.assert_allclose(found, [0, 1.2, 2.4, 2.8, 2.4, 2, 1.6, 1.2, 0.8, 0.4, 0], rtol=1e-5, atol=1e-6)
+    whole = replace(config, rule=UpdateRule())  # two updates
+    np.testing.assert_allclose([rate_schedule(whole, 10)(update) for update in range(4)], [0, 1.5, 3, 2.625], rtol=1e-6)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.2])
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [("linear", [4, 3, 2, 1]), ("constant", [4] * 4), ("cosine", [4, 2 + 2**0.5, 2, 2 - 2**0.5])],
+)
+def test_what_follows_the_warm_up(schedule, expected, warmup):
+    config = OptimizerConfig(learning_rate=4.0, warmup=warmup, schedule=schedule)
+    rising = [0] if warmup else []
+    found = [rate_schedule(config, updates=4 + len(rising))(update) for update in range(4 + len(rising))]
+    np.testing.assert_allclose(found, rising + expected, rtol=1e-5)
 
 
 def test_the_schedule_is_that_of_transformers():
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
     theirs = transformers.get_linear_schedule_with_warmup(optimizer, num_warmup_steps=3, num_training_steps=17)
-    ours = linear_warmup_decay(peak=0.3, updates=17, warmup=0.2)
+    ours = rate_schedule(OptimizerConfig(learning_rate=0.3, warmup=0.2), updates=17)
     for update in range(17):
         assert float(ours(update)) == pytest.approx(theirs.get_last_lr()[0], rel=1e-5)
         optimizer.step()

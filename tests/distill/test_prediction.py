@@ -41,6 +41,12 @@ def test_prediction_weighs_soft_and_hard(temperature, weight, padding):
     np.testing.assert_allclose(loss, weight * temperature**2 * soft + (1 - weight) * hard, rtol=1e-6)
 
 
+def test_the_soft_share_may_go_without_the_square_of_the_temperature():
+    inputs = LossInputs(outputs(0), outputs(1), {}, BATCH)
+    loss, terms = Prediction(3.0, soft_weight=0.25, scale_by_temperature=False).loss(inputs)
+    np.testing.assert_allclose(loss, 0.25 * terms["soft"] + 0.75 * terms["hard"], rtol=1e-6)
+
+
 def test_a_student_equal_to_its_teacher_has_no_prediction_gradient():
     teacher = outputs(1)
 

@@ -1,7 +1,7 @@
 import jax
 import numpy as np
 
-from tinybert_jax.inference.predict import _behind, predict_blocks, predict_logits
+from tinybert_jax.inference.predict import _read_later, predict_blocks, predict_logits
 from tinybert_jax.model import forward
 
 
@@ -32,6 +32,6 @@ def test_blocks_are_the_parts_of_the_whole(model, windows_of):
 
 def test_a_result_is_read_once_later_ones_are_dispatched():
     dispatched = []
-    results = _behind((dispatched.append(i) or i for i in range(5)), count=2)
+    results = _read_later((dispatched.append(i) or i for i in range(5)), count=2)
     assert [(result, len(dispatched)) for result in results] == [(0, 3), (1, 4), (2, 5), (3, 5), (4, 5)]
-    assert list(_behind([], count=2)) == []
+    assert list(_read_later([], count=2)) == []

@@ -1,5 +1,7 @@
 import dataclasses
+import json
 import math
+import re
 
 import jax
 import pytest
@@ -41,6 +43,7 @@ def test_a_released_tinybert_config_is_read():
         "training": "",
     }
     assert BertConfig.from_transformers(content) == TINYBERT_4
+    assert BertConfig.unknown_keys(content) == []
 
 
 def test_stored_precision_and_nulls_are_passed_over():
@@ -54,13 +57,44 @@ def test_stored_precision_and_nulls_are_passed_over():
     [
         ({"model_type": "xlm-roberta"}, 'model_type must be "bert" or "roberta", got \'xlm-roberta\''),
         ({"position_embedding_type": "relative_key"}, "must be \"absolute\", got 'relative_key'"),
-        ({"hidden_act": "silu"}, "hidden_act must be one of gelu, gelu_new, relu, got 'silu'"),
+        ({"hidden_act": "mish"}, "hidden_act must be one of gelu, gelu_new, relu, .*, silu, got 'mish'"),
         ({"hidden_size": 770}, "num_attention_heads must divide hidden_size, got 12 heads for 770 units"),
     ],
 )
 def test_what_cannot_be_held_is_refused(content, message):
     with pytest.raises(UserError, match=message):
         BertConfig.from_transformers(content)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "plain"),
+    [
+        ("is_decoder", True, "false"),
+        ("add_cross_attention", True, "false"),
+        ("is_encoder_decoder", True, "false"),
+        ("pruned_heads", {"1": [0]}, "{}"),
+        ("auto_map", {"AutoModel": "modeling.Own"}, "{}"),
+        ("quantization_config", {"quant_method": "bitsandbytes"}, "{}"),
+        ("position_embedding_type", "relative_key_query", '"absolute"'),
+    ],
+)
+def test_a_key_that_makes_another_network_is_refused_by_name(key, value, plain):
+    with pytest.raises(UserError, match=f"^{key} must be {plain}, got {re.escape(repr(value))}: only plain encoders"):
+        BertConfig.from_transformers({key: value})
+    assert BertConfig.from_transformers({key: json.loads(plain)}) == BertConfig.from_transformers({key: None})
+
+
+def test_keys_that_nobody_knows_are_listed():
+    content = {"window": 128, "alibi": True, "hidden_size": 24, "is_decoder": False, "cell": {}}
+    assert BertConfig.unknown_keys(content) == ["alibi", "window"]
+    assert BertConfig.from_transformers(content).hidden_size == 24
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta"])
+def test_all_that_transformers_writes_is_known(model_type):
+    theirs = pytest.importorskip("transformers").AutoConfig.for_model(model_type)
+    assert BertConfig.unknown_keys(theirs.to_dict()) == []
+    assert BertConfig.from_transformers(theirs.to_dict()) == BertConfig.from_transformers({"model_type": model_type})
 
 
 @pytest.mark.parametrize(
@@ -76,13 +110,27 @@ def test_what_cannot_be_held_is_refused(content, message):
         ("pad_token_id", -1),
         ("pad_token_id", 30522),
         ("model_type", "gpt2"),
+        ("num_hidden_layers", 2.0),
+        ("num_hidden_layers", True),
+        ("num_attention_heads", "12"),
+        ("pad_token_id", 0.0),
+        ("hidden_size", math.nan),
+        ("layer_norm_eps", "1e-12"),
+        ("layer_norm_eps", 0.0),
+        ("layer_norm_eps", math.nan),
+        ("layer_norm_eps", math.inf),
+        ("initializer_range", -0.1),
+        ("initializer_range", None),
+        ("hidden_dropout_prob", False),
+        ("hidden_dropout_prob", math.nan),
+        ("hidden_act", ["gelu"]),
         ("hidden_dropout_prob", 1.0),
         ("attention_probs_dropout_prob", -0.1),
         ("dtype", "float16"),
     ],
 )
 def test_a_value_out_of_range_is_named(field, value):
-    with pytest.raises(UserError, match=f"^{field} must be .*, got {value!r}"):
+    with pytest.raises(UserError, match=f"^{field} must be .*, got {re.escape(repr(value))}"):
         BertConfig(**{field: value})
 
 

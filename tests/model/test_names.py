@@ -6,7 +6,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from tinybert_jax.model import BertForMaskedLM, BertForQuestionAnswering, init_params
-from tinybert_jax.model.names import FAMILIES, Place, is_elsewhere, is_transposed, places, stored_name
+from tinybert_jax.model.names import FAMILIES, Place, is_derived, is_elsewhere, is_transposed, places, stored_name
 
 HEADS = {"qa_outputs": BertForQuestionAnswering, "cls": BertForMaskedLM}
 
@@ -38,7 +38,7 @@ def test_no_spelling_belongs_to_two_tensors_or_to_none(config, family, head):
     tree = paths(config, head)
     alone = [places(family, [ours]) for ours in tree]
     assert len(places(family, tree)) == sum(map(len, alone))
-    assert not any(is_elsewhere(family, name, head) for name in places(family, tree))
+    assert not any(is_elsewhere(family, name, [head]) for name in places(family, tree))
 
 
 @pytest.mark.parametrize(
@@ -91,13 +91,18 @@ def test_the_longest_row_of_a_table_decides(monkeypatch):
     [
         ("bert.pooler.dense.weight", True),
         ("pooler.dense.weight", True),
-        ("bert.embeddings.position_ids", True),
         ("fit_denses.3.weight", True),
-        ("cls.predictions.decoder.weight", True),
         ("cls.predictions.bias", True),  # another head's
         ("qa_outputs.scale", False),
         ("bert.encoder.layer.0.pooler", False),
     ],
 )
-def test_what_is_no_parameter_of_ours(name, elsewhere):
-    assert is_elsewhere("bert", name, "qa_outputs") is elsewhere
+def test_what_belongs_to_other_heads(name, elsewhere):
+    assert is_elsewhere("bert", name, ["qa_outputs"]) is elsewhere
+
+
+def test_what_follows_from_others():
+    assert is_derived("bert.embeddings.position_ids")
+    assert is_derived("embeddings.token_type_ids")
+    assert is_derived("cls.predictions.decoder.weight")
+    assert not is_derived("bert.embeddings.position_embeddings.weight")

@@ -101,6 +101,21 @@ def write_torch(folder, params):
     torch.save(tensors, folder / "pytorch_model.bin")
 
 
+def write_torch_shards(folder, params):
+    torch = pytest.importorskip("torch")
+    tensors = {name: torch.tensor(tensor) for name, tensor in as_theirs(params).items()}
+    where = {name: f"pytorch_model-0000{1 + i % 2}-of-00002.bin" for i, name in enumerate(tensors)}
+    for shard in set(where.values()):
+        torch.save({name: tensors[name] for name in tensors if where[name] == shard}, folder / shard)
+    write_json(folder / "pytorch_model.bin.index.json", {"metadata": {}, "weight_map": where})
+
+
+def write_parameters_of_a_trainer(folder, params):
+    torch = pytest.importorskip("torch")
+    tensors = {name: torch.nn.Parameter(torch.tensor(tensor)) for name, tensor in as_theirs(params).items()}
+    torch.save({"epoch": 3, "state_dict": tensors}, folder / "pytorch_model.bin")
+
+
 def write_orbax(folder, params):
     import orbax.checkpoint as ocp
 
@@ -108,7 +123,18 @@ def write_orbax(folder, params):
         checkpointer.save(folder / "params.orbax", params)
 
 
-@pytest.mark.parametrize("write", [write_safetensors, write_shards, write_msgpack, write_torch, write_orbax])
+LAYOUTS = [
+    write_safetensors,
+    write_shards,
+    write_msgpack,
+    write_torch,
+    write_torch_shards,
+    write_parameters_of_a_trainer,
+    write_orbax,
+]
+
+
+@pytest.mark.parametrize("write", LAYOUTS)
 def test_every_layout_is_read(tmp_path, config, params, write):
     write_json(tmp_path / "config.json", config.to_transformers())
     write(tmp_path, params)
@@ -211,6 +237,26 @@ def test_a_missing_head_is_drawn_from_the_seed(tmp_path, config, params, head):
     assert 0 < np.std(first[kernel]) < 0.05  # normal(0.02)
 
 
+def test_names_of_data_parallel_are_read_and_said(tmp_path, config, params):
+    tensors = {f"module.{name}": tensor for name, tensor in as_theirs(params).items()}
+    with pytest.warns(UserWarning, match="names begin with 'module.': read without it"):
+        assert_same(load_pretrained(write_model(tmp_path / "m", config, tensors))[1], params)
+
+
+@pytest.mark.parametrize("prefix", ["", "bert."])
+def test_stored_segments_and_positions_are_no_parameters(tmp_path, config, params, prefix):
+    tensors = {name.replace("bert.", prefix): tensor for name, tensor in as_theirs(params).items()}
+    tensors |= {f"{prefix}embeddings.{name}": np.arange(16)[None] for name in ("token_type_ids", "position_ids")}
+    assert_same(load_pretrained(write_model(tmp_path / "m", config, tensors))[1], params)
+
+
+def test_an_output_layer_that_is_a_copy_is_read(tmp_path, config, mlm_params):
+    tensors = as_theirs(mlm_params)
+    tensors["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"].copy()
+    folder = write_model(tmp_path / "m", config, tensors, tie_word_embeddings=False)
+    assert_same(load_pretrained(folder, head="masked-lm")[1], mlm_params)
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +285,85 @@ def test_a_tensor_under_two_names_is_refused(tmp_path, config, params):
     tensors["bert.embeddings.LayerNorm.gamma"] = tensors["bert.embeddings.LayerNorm.weight"].copy()
     with pytest.raises(UserError, match=r"bert\.embeddings\.LayerNorm\.scale twice"):
         load_pretrained(write_model(tmp_path / "m", config, tensors))
+
+
+@pytest.mark.parametrize("leaf", ["weight", "bias", "kernel"])
+def test_a_masked_lm_with_an_output_layer_of_its_own_is_refused(tmp_path, config, params, mlm_params, leaf):
+    tensors = as_theirs(mlm_params | {"qa_outputs": params["qa_outputs"]})
+    words = tensors["bert.embeddings.word_embeddings.weight"]
+    own = {
+        "weight": words + 1,
+        "bias": tensors["cls.predictions.bias"] + 1,
+        "kernel": np.ascontiguousarray(words.T) + 1,
+    }
+    tensors[f"cls.predictions.decoder.{leaf}"] = own[leaf]
+    folder = write_model(tmp_path / "m", config, tensors, tie_word_embeddings=False)
+    with pytest.raises(UserError, match=rf"cls\.predictions\.decoder\.{leaf} must equal .*, got other numbers"):
+        load_pretrained(folder, head="masked-lm")
+    assert_same(load_pretrained(folder)[1], params | {"bert": mlm_params["bert"]})  # which has no such layer
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.bool_, ml_dtypes.float8_e4m3fn])
+def test_quantised_weights_are_refused_by_name(tmp_path, config, params, dtype):
+    leaves = flatten_dict(params)
+    path = ("bert", "encoder", "layer", "1", "output", "dense", "kernel")
+    leaves[path] = leaves[path].astype(dtype)
+    write_json(tmp_path / "config.json", config.to_transformers())
+    if np.dtype(dtype) == ml_dtypes.float8_e4m3fn:
+        write_orbax(tmp_path, unflatten_dict(leaves))
+    else:
+        write_safetensors(tmp_path, unflatten_dict(leaves))
+    with pytest.raises(
+        UserError, match=rf"layer\.1\.output\.dense\.\w+ must hold .*, got {np.dtype(dtype).name}: quant"
+    ):
+        load_pretrained(tmp_path)
+
+
+def test_what_torch_quantised_is_refused_by_name(tmp_path, config, params):
+    torch = pytest.importorskip("torch")
+    tensors = {name: torch.tensor(tensor) for name, tensor in as_theirs(params).items()}
+    tensors["qa_outputs.weight"] = torch.tensor(as_theirs(params)["qa_outputs.weight"]).to(torch.int8)
+    write_json(tmp_path / "config.json", config.to_transformers())
+    torch.save(tensors, tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"qa_outputs\.weight must hold .*, got int8"):
+        load_pretrained(tmp_path)
+
+
+def test_what_is_no_tensor_is_named(tmp_path, config, params):
+    torch = pytest.importorskip("torch")
+    write_json(tmp_path / "config.json", config.to_transformers())
+    torch.save({"epoch": 3}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"pytorch_model\.bin must hold tensors alone, got 'epoch', a int"):
+        load_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("shard", ["../model.safetensors", "/etc/model.safetensors", "..", "sub\\model.safetensors"])
+@pytest.mark.parametrize("index", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])
+def test_a_shard_elsewhere_is_refused(tmp_path, config, params, shard, index):
+    (tmp_path / "m").mkdir()
+    write_safetensors(tmp_path, params)
+    write_json(tmp_path / "m" / "config.json", config.to_transformers())
+    write_json(tmp_path / "m" / index, {"weight_map": {"qa_outputs.bias": shard}})
+    with pytest.raises(UserError, match="must name its shards as files beside it, got "):
+        load_pretrained(tmp_path / "m")
+
+
+def test_a_shard_that_the_hubs_cache_links_to_is_read(tmp_path, config, params):
+    (tmp_path / "m").mkdir()
+    write_shards(tmp_path, params)
+    write_json(tmp_path / "m" / "config.json", config.to_transformers())
+    for path in tmp_path.glob("model*"):
+        (tmp_path / "m" / path.name).symlink_to(path)
+    assert_same(load_pretrained(tmp_path / "m")[1], params)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model-00002-of-00002.safetensors"])
+def test_a_git_lfs_pointer_is_named(tmp_path, config, params, name):
+    write_json(tmp_path / "config.json", config.to_transformers())
+    write_shards(tmp_path, params)
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(UserError, match=rf"{name} is a Git LFS pointer, not the file: run `git lfs pull`"):
+        load_pretrained(tmp_path)
 
 
 class Malicious:
@@ -315,7 +440,11 @@ def test_a_folder_without_weights_is_refused(tmp_path, config):
         ("{", "config.json is not valid JSON"),
         ("[]", "config.json must hold a JSON object, got list"),
         ('{"model_type": "gpt2"}', 'config.json: model_type must be "bert" or "roberta"'),
-        ('{"hidden_size": "wide"}', "config.json: "),
+        ('{"hidden_size": "wide"}', "config.json: hidden_size must be a whole number, got 'wide'"),
+        ('{"num_hidden_layers": 2.0}', "config.json: num_hidden_layers must be a whole number, got 2.0"),
+        ('{"layer_norm_eps": "1e-12"}', "config.json: layer_norm_eps must be a finite number, got '1e-12'"),
+        ('{"layer_norm_eps": NaN}', "config.json: layer_norm_eps must be a finite number, got nan"),
+        ('{"is_decoder": true}', "config.json: is_decoder must be false, got True"),
     ],
 )
 def test_a_bad_config_is_named(tmp_path, content, message):
@@ -323,6 +452,12 @@ def test_a_bad_config_is_named(tmp_path, content, message):
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match=message):
         load_config(tmp_path)
+
+
+def test_a_key_that_nobody_knows_is_named(tmp_path, config):
+    write_json(tmp_path / "config.json", config.to_transformers() | {"alibi": True})
+    with pytest.warns(UserWarning, match=r"config\.json has keys that are unknown here, and passed over: alibi$"):
+        assert load_config(tmp_path) == config
 
 
 # --- saving ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from tinybert_jax.distill.losses import attention_scores
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertForMaskedLM, BertForQuestionAnswering, forward, init_params
-from tinybert_jax.model.pretrained import MissingHeadWarning, load_pretrained, save_pretrained
+from tinybert_jax.model.pretrained import MissingHeadWarning, load_pretrained, load_stored, save_pretrained
 from tinybert_jax.store.files import write_json
 
 PAD = 1
@@ -205,6 +205,10 @@ def test_an_encoder_is_read_from_other_classes_files(tmp_path, config, name):
     pooler = {f"{prefix}pooler.dense.weight": np.ones((16, 16), np.float32)}
     positions = {f"{prefix}embeddings.position_ids": np.arange(18)[None]}
     save_file(stored | pooler | positions, tmp_path / "m" / "model.safetensors")
+    head = {"RobertaForMaskedLM": "lm_head.", "RobertaForSequenceClassification": "classifier.", "RobertaModel": prefix}
+    left_out = load_stored(tmp_path / "m").left_out
+    assert f"{prefix}pooler.dense.weight" in left_out
+    assert any(stored_name.startswith(head[name]) for stored_name in left_out)
     with pytest.warns(MissingHeadWarning, match="has no question-answering head"):
         _, params = load_pretrained(tmp_path / "m")
     expected = stored[f"{prefix}encoder.layer.1.attention.self.query.weight"].T

@@ -46,6 +46,7 @@ class Prediction:
     temperature: float = 1.0
     soft_weight: float = 1.0
     padding: Padding = "masked"
+    scale_by_temperature: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class UpdateRule:
     eps: float = 1e-8
     decay: Literal["all", "matrices", "kernels"] = "kernels"
     clip: Literal["global", "tensor"] = "global"
+    fractional_warmup: bool = False
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     peak: float = 5e-3
@@ -144,7 +147,7 @@ PREDICTION = {
     for padding in ("masked", "counted")
     for temperature in (1.0, 2.0, 5.0)
     for weight in (0.0, 0.5, 1.0)
-}
+} | {"T=2.0 w=0.5 without T²": ("equal", Prediction(2.0, 0.5, scale_by_temperature=False))}
 
 PRESETS = {
     "haystack": Preset(
@@ -156,8 +159,8 @@ PRESETS = {
     "huawei": Preset(
         "equal-short",
         Intermediate(padding="counted", projection=_SHARED_BIASED),
-        Prediction(padding="counted"),
-        UpdateRule(bias_correction=False, eps=1e-6, decay="matrices", clip="tensor"),
+        Prediction(padding="counted", scale_by_temperature=False),
+        UpdateRule(bias_correction=False, eps=1e-6, decay="matrices", clip="tensor", fractional_warmup=True),
     ),
     "paper": Preset("equal-short", Intermediate(projection=_PAPER), Prediction(), UpdateRule(decay="matrices")),
     "recommended": Preset(
@@ -165,7 +168,12 @@ PRESETS = {
     ),
 }
 
-RULES = {name: preset.rule for name, preset in PRESETS.items()}
+RULES = {name: preset.rule for name, preset in PRESETS.items()} | {
+    "warm-up of 2.5 updates": UpdateRule(warmup=0.25, fractional_warmup=True),
+    "warm-up cut to 2 updates": UpdateRule(warmup=0.25),
+    "cosine": UpdateRule(schedule="cosine"),
+    "constant": UpdateRule(schedule="constant", warmup=0.0),
+}
 
 
 def layer_map(chosen: LayerMap, student_layers: int, teacher_layers: int) -> tuple[int, ...]:

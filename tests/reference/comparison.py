@@ -90,11 +90,23 @@ def our_preset_objective(preset: str, stage: str) -> distill.Objective:
 
 @cache
 def our_optimizer(rule: str) -> Any:
-    """Our preset's own, with the reference's hyper-parameters."""
+    """Of our preset's own rule, where there is one of that name, with the reference's hyper-parameters."""
+    return distill.make_optimizer(our_optimizer_config(rule), cases.RULES[rule].updates)
+
+
+def our_optimizer_config(rule: str) -> distill.OptimizerConfig:
+    """Likewise."""
     theirs = cases.RULES[rule]
-    figures = theirs.peak, theirs.warmup, theirs.weight_decay, theirs.clip_norm
-    config = distill.OptimizerConfig(*figures, rule=PRESETS[rule].rule)
-    return distill.make_optimizer(config, theirs.updates)
+    same = [field.name for field in dataclasses.fields(distill.UpdateRule)]
+    settings = {name: getattr(theirs, name) for name in same}
+    return distill.OptimizerConfig(
+        theirs.peak,
+        theirs.warmup,
+        theirs.schedule,
+        theirs.weight_decay,
+        theirs.clip_norm,
+        rule=PRESETS[rule].rule if rule in PRESETS else distill.UpdateRule(**settings),
+    )
 
 
 def our_projection(tensors: Arrays) -> dict[str, Any]:

@@ -109,12 +109,13 @@ def as_numpy(tensors: Tensors) -> Arrays:
 
 
 def loss_records(models: dict[str, Arrays], cases: dict) -> dict[str, Arrays]:
-    """Every case's loss and terms, and the gradient of every parameter."""
+    """Every case's loss and terms, and the gradient of every parameter: 0 where the loss does not read it."""
     records = {}
     for name, (pair, mode) in cases.items():
         setting = Setting(models, pair, mode)
         losses = setting.losses()
-        records[name] = as_numpy(losses | gradients_of(losses["loss"], setting.parameters))
+        zeros = {key: torch.zeros_like(parameter) for key, parameter in setting.parameters.items()}
+        records[name] = as_numpy(losses | zeros | gradients_of(losses["loss"], setting.parameters))
     return records
 
 

@@ -13,11 +13,12 @@ from tests.reference.comparison import (
     Ours,
     difference,
     loss_difference,
+    our_optimizer_config,
     our_preset_objective,
     update_ten_times,
     with_effect,
 )
-from tinybert_jax.distill import linear_warmup_decay
+from tinybert_jax.distill import rate_schedule
 
 TOLERANCE = 1e-5  # of a float32 computation against one in float64
 FILES = ("models", "intermediate", "prediction", "training", "optimizer")
@@ -65,7 +66,6 @@ def test_three_steps_of_a_preset(theirs, preset, stage):
 @pytest.mark.parametrize("rule", RULES)
 def test_ten_updates_of_a_rule(theirs, rule):
     expected = dict(theirs.optimizer[rule])
-    settings = RULES[rule]
-    schedule = linear_warmup_decay(settings.peak, settings.updates, settings.warmup)
+    schedule = rate_schedule(our_optimizer_config(rule), RULES[rule].updates)
     np.testing.assert_allclose([schedule(i) for i in range(10)], expected.pop("rates"), rtol=TOLERANCE)
     assert difference(update_ten_times(theirs.optimizer, rule), expected) < TOLERANCE

@@ -80,6 +80,27 @@ def test_the_prediction_loss_is_torchs_divergence_and_cross_entropy(models, temp
     torch.testing.assert_close(losses["loss"], 0.25 * temperature**2 * losses["soft"] + 0.75 * hard)
 
 
+@pytest.mark.parametrize("stage", ["intermediate", "prediction"])
+def test_training_is_torchs_own_where_torch_has_it(stage):
+    """By `backward` and `AdamW`, which skips the span head in stage 1: `grad` is None there, and nothing decays."""
+    preset, rule = PRESETS["haystack"], PRESETS["haystack"].rule
+    setting = make_golden.Setting(load_golden("models"), preset.pair, getattr(preset, stage))
+    before = make_golden.as_numpy({name: p.clone() for name, p in setting.parameters.items()})
+    adam = torch.optim.AdamW(setting.parameters.values(), eps=rule.eps, weight_decay=rule.weight_decay)
+    for factor in (0, 1 / 3, 2 / 3):
+        adam.param_groups[0]["lr"] = rule.peak * factor
+        adam.zero_grad()
+        setting.losses()["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(setting.parameters.values(), rule.clip_norm)
+        adam.step()
+    golden = load_golden("training")[f"haystack {stage}"]
+    for name, parameter in setting.parameters.items():
+        # torch divides by the norm + 1e-6
+        np.testing.assert_allclose(parameter.detach(), golden[name], rtol=1e-6, atol=1e-6, err_msg=name)
+        still = stage == "intermediate" and name.startswith("qa_outputs.")
+        assert (golden[name] == before[name].astype(np.float32)).all() == still, name
+
+
 def test_adam_is_torchs_own_where_torch_has_it():
     rule, golden = PRESETS["haystack"].rule, load_golden("optimizer")
     parameters = {name: torch.tensor(x).double().requires_grad_() for name, x in golden["initial"].items()}

@@ -4,6 +4,7 @@ It shares nothing with `tinybert_jax`, runs transformers' own BERT, and writes o
 losses, Adam, the schedule. Read it beside `tinybert_jax.distill`; `cases.py` says what each setting means.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -138,8 +139,8 @@ def prediction_loss(
         kl.append(cross_entropy + (p_t * log_p_t).sum(-1).mean())
         hard.append(-log_softmax(z_s, -1).gather(1, batch[name][:, None]).mean())
     parts = {"soft": sum(soft), "kl": sum(kl), "hard": sum(hard) / 2}
-    w = mode.soft_weight
-    return {"loss": w * mode.temperature**2 * parts["soft"] + (1 - w) * parts["hard"], **parts}
+    w, scale = mode.soft_weight, mode.temperature**2 if mode.scale_by_temperature else 1.0
+    return {"loss": w * scale * parts["soft"] + (1 - w) * parts["hard"], **parts}
 
 
 # --- the optimiser -------------------------------------------------------------------------------------------------
@@ -147,10 +148,14 @@ def prediction_loss(
 
 def learning_rate(rule: UpdateRule, step: int) -> float:
     """The rate of update `step`, from 0."""
-    rising = int(rule.warmup * rule.updates)
+    rising = rule.warmup * rule.updates
+    if not rule.fractional_warmup:
+        rising = int(rising)
     if step < rising:
         return rule.peak * step / rising
-    return rule.peak * (rule.updates - step) / (rule.updates - rising)
+    done = (step - rising) / (rule.updates - rising)
+    left = {"linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2, "constant": 1.0}
+    return rule.peak * left[rule.schedule]
 
 
 def clip(rule: UpdateRule, gradients: Tensors) -> Tensors:
@@ -182,7 +187,7 @@ class Adam:
 
     @torch.no_grad()
     def update(self, parameters: Tensors, gradients: Tensors) -> None:
-        """One update, in place."""
+        """One update, in place, of the parameters that have a gradient; the others do not decay either."""
         rule, rate = self.rule, learning_rate(self.rule, self.step)
         self.step += 1
         for name, g in clip(rule, gradients).items():
@@ -198,13 +203,13 @@ class Adam:
 
 
 def gradients_of(loss: Tensor, parameters: Tensors) -> Tensors:
-    """By autograd; 0 for what the loss does not read."""
-    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
-    return dict(zip(parameters, found, strict=True))
+    """By autograd, of what the loss reads: of the rest torch has None, which is not 0, and its optimisers skip it."""
+    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    return {name: gradient for name, gradient in zip(parameters, found, strict=True) if gradient is not None}
 
 
 def train(parameters: Tensors, loss: Callable[[], Tensor], rule: UpdateRule, steps: int = 3) -> None:
-    """The first steps of a stage, in place, on the same batch each time: `loss` reads `parameters` anew."""
+    """The first steps of a stage, in place, on the same batch each time: `loss` reads `parameters` again."""
     optimizer = Adam(rule)
     for _ in range(steps):
         optimizer.update(parameters, gradients_of(loss(), parameters))

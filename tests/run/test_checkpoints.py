@@ -32,6 +32,16 @@ def test_the_latest_is_restored_to_the_bit_and_old_ones_go(tmp_path):
     assert jax.tree.all(jax.tree.map(np.array_equal, state, state_of(30 / 7)))
 
 
+def test_the_best_is_kept_beside_the_latest(tmp_path):
+    with Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
+        for step in (10, 20, 30, 40, 50):
+            checkpoints.best = 10 if step < 20 else 20
+            checkpoints.save(step, state_of(step / 7))
+        best = checkpoints.at(20, state_of(0.0))
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"20", "40", "50"}
+    assert jax.tree.all(jax.tree.map(np.array_equal, best, state_of(20 / 7)))
+
+
 def test_a_step_saved_twice_is_left_alone(tmp_path):
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(5, state_of(1.0))

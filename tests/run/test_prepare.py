@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import shutil
 
 import pytest
 
@@ -54,10 +56,10 @@ def test_a_recipe_augments_by_itself(recipe, tmp_path, paragraphs):
     (arrow,) = (tmp_path / "cache" / "augmented").glob("*/copies.arrow")
     augmented = read_squad(arrow)
     assert len(augmented) > 3 * len(read_squad(recipe.train))
-    materials = augment_training_data(recipe, prepare(recipe, tmp_path / "run"))
-    assert set(materials.augmented.windows.example) == set(range(len(augmented)))
-    assert list(materials.augmented.examples) == list(augmented)
-    assert len(materials.train.examples) == len(read_squad(recipe.train))
+    ingredients = augment_training_data(recipe, prepare(recipe, tmp_path / "run"))
+    assert set(ingredients.augmented.windows.example) == set(range(len(augmented)))
+    assert list(ingredients.augmented.examples) == list(augmented)
+    assert len(ingredients.train.examples) == len(read_squad(recipe.train))
 
 
 def test_stage_0_happens_once(recipe, tmp_path, monkeypatch):
@@ -81,11 +83,30 @@ def test_data_given_as_augmented_is_taken_instead(recipe, tmp_path, monkeypatch)
     monkeypatch.setattr(Candidates, "compute", lambda _: pytest.fail("augmented all the same"))
     write_squad(tmp_path / "own.arrow", [read_squad(recipe.train)[:2]])
     given = dataclasses.replace(recipe, augmented=str(tmp_path / "own.arrow"))
-    materials = augment_training_data(given, prepare(given, tmp_path / "run"))
-    assert set(materials.augmented.windows.example) == {0, 1}
+    ingredients = augment_training_data(given, prepare(given, tmp_path / "run"))
+    assert set(ingredients.augmented.windows.example) == {0, 1}
     unused = dataclasses.replace(recipe, stages=recipe.stages[1:])
-    materials = augment_training_data(unused, prepare(unused, tmp_path / "run"))
-    assert materials.augmented is materials.train
+    ingredients = augment_training_data(unused, prepare(unused, tmp_path / "run"))
+    assert ingredients.augmented is ingredients.train
+
+
+def test_a_token_without_an_embedding_is_refused(recipe, masked_lm, random_params, tmp_path):
+    few = max(masked_lm.tokenizer.get_vocab().values())
+    config = dataclasses.replace(masked_lm.config, vocab_size=few)
+    save_pretrained(tmp_path / "few", config, random_params(BertForQuestionAnswering(config), 0), masked_lm.tokenizer)
+    for name in ("student", "teacher"):
+        with pytest.raises(UserError, match=f"few: token ids must be below {few}, .* got {few} for"):
+            prepare(dataclasses.replace(recipe, **{name: str(tmp_path / "few")}), tmp_path / "run")
+
+
+def test_pipelines_that_differ_in_any_part_are_refused(recipe, tmp_path):
+    shutil.copytree(recipe.student, tmp_path / "other")
+    path = tmp_path / "other" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"]["max_input_chars_per_word"] = 7
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"spaces alike, got model .*'max_input_chars_per_word': 7"):
+        prepare(dataclasses.replace(recipe, teacher=str(tmp_path / "other")), tmp_path / "run")
 
 
 def test_a_bad_masked_lm_is_refused_before_anything_is_claimed(recipe, tmp_path):

@@ -80,7 +80,8 @@ def test_huawei_is_what_huawei_ran():
     assert intermediate.compare == "scores"
     assert intermediate.projection == Projection("shared", bias=True, always=True)
     assert intermediate.teacher_dropout and prediction.teacher_dropout
-    assert UpdateRule(False, 1e-6, "matrices", "tensor") == HUAWEI.rule
+    assert not prediction.scale_by_temperature
+    assert UpdateRule(False, 1e-6, "matrices", "tensor", fractional_warmup=True) == HUAWEI.rule
     augment = HUAWEI.augment
     assert (augment.words, augment.pair, augment.originals, augment.distinct) == ("a-z", True, True, True)
 

@@ -5,6 +5,7 @@ import pytest
 
 from tinybert_jax import train
 from tinybert_jax.augment.rules import AugmentConfig
+from tinybert_jax.data import WindowConfig
 from tinybert_jax.distill import Finetune, Intermediate, Projection
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.presets import HAYSTACK, PRESETS
@@ -30,7 +31,7 @@ def test_the_card_s_recipe_has_the_card_s_figures():
     assert (intermediate.learning_rate, prediction.learning_rate) == (5e-5, 3e-5)
     assert (intermediate.augmented, prediction.augmented) == (True, False)
     assert recipe.augment == AugmentConfig(copies=20, probability=0.4, rules=HAYSTACK.augment)
-    assert (recipe.windows.max_seq_len, recipe.windows.doc_stride, recipe.windows.max_question_len) == (384, 128, 64)
+    assert recipe.windows == WindowConfig(384, 128, 64, stride_means="step")
     assert (recipe.teacher, recipe.student) == (
         "deepset/bert-base-uncased-squad2",
         "huawei-noah/TinyBERT_General_6L_768D",

@@ -55,6 +55,7 @@ def test_best_span_null_odds_and_offsets():
     answers = find_answers([question("a", "cd"), question("b")], windows, logits)
     assert answers.predictions == {"a": "cd ef gh", "b": ""}
     assert answers.null_odds == {"a": 3 - 9, "b": 7 - 4}
+    assert answers.best_spans == {"a": "cd ef gh", "b": "ef"}
     assert answers.n_best["a"][0] == {"text": "cd ef gh", "score": 9.0, "start": 3, "end": 11}
     assert answers.n_best["b"][0] == {"text": "ef", "score": 4.0, "start": 6, "end": 8}
 

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from tinybert_jax.data import Answer, Example
 from tinybert_jax.errors import UserError
-from tinybert_jax.scoring import exact_score, f1_score, normalize_answer, question_scores, squad_metrics
+from tinybert_jax.scoring import (
+    best_thresholds,
+    exact_score,
+    f1_score,
+    normalize_answer,
+    question_scores,
+    squad_metrics,
+)
 
 
 def question(name: str, *golds: str) -> Example:
@@ -152,6 +159,17 @@ def test_best_thresholds_by_hand():
     assert metrics["best_f1"] == pytest.approx(100 * (3 + 2 / 3) / 4)
     assert metrics["best_f1_thresh"] == -1.0
     assert metrics["exact"] == 50  # no odds are above 10: nothing is overruled
+
+
+def test_the_best_thresholds_are_those_of_the_metrics():
+    odds = {"d": 3.5, "a": -1.0, "c": -2.0, "b": 0.5}
+    figures = best_thresholds(FOUR, FOUR_PREDICTIONS, odds)
+    metrics = squad_metrics(FOUR, FOUR_PREDICTIONS, odds)
+    assert list(figures.items()) == list(metrics.items())[-4:]
+    # What was emptied cannot be admitted: c, which was right, is lost.
+    assert best_thresholds(FOUR, {**FOUR_PREDICTIONS, "c": ""}, odds)["best_exact"] == 50
+    with pytest.raises(UserError, match="every question needs its null odds: 1 missing, first d"):
+        best_thresholds(FOUR, FOUR_PREDICTIONS, {"a": 0.0, "b": 0.0, "c": 0.0})
 
 
 def test_best_threshold_is_0_where_no_prediction_helps():

@@ -98,6 +98,12 @@ def test_json_round_trip_is_readable_text(tmp_path):
     assert text.endswith("}\n")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
+def test_json_may_be_in_any_of_unicode_s_encodings(tmp_path, encoding):
+    (tmp_path / "a.json").write_bytes('{"Zoë": "naïve 👩"}'.encode(encoding))
+    assert read_json(tmp_path / "a.json") == {"Zoë": "naïve 👩"}
+
+
 def test_what_is_not_json_does_not_replace_what_is(tmp_path):
     write_json(tmp_path / "a.json", 1)
     with pytest.raises(TypeError):
@@ -113,6 +119,8 @@ def test_what_is_not_json_does_not_replace_what_is(tmp_path):
         (b"{", "a.json is not valid JSON: "),
         (b"", "a.json is not valid JSON: "),
         (b"\xff\xfe", "a.json is not valid JSON: "),
+        (b"\xff\xfe{", "a.json is not valid JSON: "),
+        (b"[" * 100_000, "a.json is not valid JSON: it is nested too deeply"),
     ],
 )
 def test_a_file_that_is_not_json_is_named(tmp_path, content, message):

@@ -19,7 +19,7 @@ from tinybert_jax.augment.masked_words import MaskedWord, SpecialTokens, WordPre
 from tinybert_jax.augment.rules import AugmentConfig, may_replace, word_allowed
 from tinybert_jax.augment.words import Words, replaceable_ids, split_words
 from tinybert_jax.data import Example, load_tokenizer
-from tinybert_jax.data.tokenizer import bare_backend
+from tinybert_jax.data.tokenizer import bare_backend, check_ids_fit
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig
 from tinybert_jax.model.pretrained import load_trained
@@ -45,13 +45,12 @@ def load_masked_lm(name_or_path: str) -> MaskedLM:
     """Loads a BERT that must have a trained masked-LM head.
 
     Raises:
-        UserError: as `load_pretrained` and `load_tokenizer`, there is no such head, or more tokens than embeddings.
+        UserError: as `load_pretrained` and `load_tokenizer`, there is no such head, or a token without an embedding.
     """
     complaint = "is an encoder without a masked-LM head: augmentation needs one, as google-bert/bert-base-uncased has"
     config, params = load_trained(name_or_path, "masked-lm", complaint)
     tokenizer = load_tokenizer(name_or_path)
-    if len(tokenizer) > config.vocab_size:
-        raise UserError(f"{name_or_path}: the tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size}")
+    check_ids_fit(name_or_path, tokenizer, config.vocab_size)
     return MaskedLM(config, params, tokenizer)
 
 
@@ -146,7 +145,7 @@ class _Finder:
 
     def __init__(self, paragraphs: Sequence[Paragraph], lm: MaskedLM, config: AugmentConfig, cache: Path) -> None:
         self._tokenizer, self._config, rules = lm.tokenizer, config, config.rules
-        self._vocabulary = lm.tokenizer.convert_ids_to_tokens(range(len(lm.tokenizer)))
+        self._vocabulary = {id_: token for token, id_ in lm.tokenizer.get_vocab().items()}  # ids may have gaps
         special = SpecialTokens(lm.tokenizer.cls_token_id, lm.tokenizer.sep_token_id, lm.tokenizer.mask_token_id)
         self._predictor = WordPredictor(
             replace(lm.config, dtype=config.dtype),

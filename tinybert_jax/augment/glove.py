@@ -160,7 +160,7 @@ def _parse(lines: Sequence[bytes], dimension: int, path: Path, first: int) -> tu
         except ValueError as error:
             rule = f"must hold a word in UTF-8 and, like most lines, {dimension} finite numbers"
             got = f"{line[:50]!r} ({str(error)[:80]})"
-            raise UserError(f"{path}, line {first + row} {rule}, got {got}: mend or remove it") from error
+            raise UserError(f"{path}, line {first + row} {rule}, got {got}: correct or remove it") from error
     return words, vectors
 
 

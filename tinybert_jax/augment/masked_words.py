@@ -16,6 +16,7 @@ import numpy as np
 
 from tinybert_jax.model import BertConfig, BertForMaskedLM, freeze, masked_logits
 from tinybert_jax.model.bert import Params
+from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.sharding import data_mesh, replicate, shard_batch
 
 _TOKENS = 4096  # in a batch, on each device
@@ -70,9 +71,10 @@ class WordPredictor:
             context: the longest sequence, in tokens.
             pair: put the text, unmasked, behind the masked one.
         """
-        self._model, self._special, self._count, self._pair = BertForMaskedLM(config), special, count, pair
+        self._special, self._count, self._pair = special, count, pair
         self._context = min(context, config.max_positions)
         self._mesh = data_mesh()
+        self._model = BertForMaskedLM(config, Platform.of(self._mesh))
         self._params = replicate(freeze(params, config.dtype), self._mesh)
         missing = config.vocab_size - len(replaceable)
         self._replaceable = replicate(np.pad(replaceable, (0, missing)), self._mesh)

@@ -1,13 +1,13 @@
 """A text's words with their place in it, as BERT's pre-tokenizer finds them, and the pieces of each."""
 
 import itertools
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinybert_jax.data.character_ranges import character_ranges
 from tinybert_jax.data.tokenizer import bare_backend
 from tinybert_jax.errors import UserError
 
@@ -20,7 +20,7 @@ class Words:
     """The W words of one text; word w is `text[begin[w]:end[w]]`, its pieces `pieces[splits[w]:splits[w + 1]]`."""
 
     begin: np.ndarray  # (W,) int64, characters
-    end: np.ndarray  # (W,) int64, combining marks included
+    end: np.ndarray  # (W,) int64, what the tokenizer removes after the word included
     pieces: np.ndarray  # (P,) int32, vocabulary ids
     splits: np.ndarray  # (W + 1,) int64
     normalized: tuple[str, ...]  # each word as the tokenizer reads it: lower-cased, say
@@ -32,8 +32,8 @@ class Words:
 def split_words(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast") -> Iterator[Words]:
     """Yields the words of each text.
 
-    Punctuation marks and CJK characters are words of their own. A combining mark that the tokenizer strips belongs to
-    the word before it: whoever replaces "é", written as two characters, must not leave the accent behind.
+    Punctuation marks and CJK characters are words of their own. What the tokenizer removes after a word belongs to it,
+    as `character_ranges` has it: whoever replaces "é", written as two characters, must not leave the accent behind.
 
     Args:
         texts: any texts, empty ones too.
@@ -41,20 +41,15 @@ def split_words(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast") -> I
     """
     backend = bare_backend(tokenizer)
     normalize = backend.normalizer.normalize_str if backend.normalizer else str
-    for text, encoding in zip(texts, backend.encode_batch(list(texts), add_special_tokens=False), strict=True):
+    encodings = backend.encode_batch(list(texts), add_special_tokens=False)
+    ranges, done = character_ranges(encodings, texts, backend.normalizer).astype(np.int64), 0
+    for text, encoding in zip(texts, encodings, strict=True):
         counts = [len(list(same)) for _, same in itertools.groupby(encoding.word_ids)]
         splits = np.cumsum([0, *counts])
-        offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)
-        begin, end = offsets[splits[:-1], 0], offsets[splits[1:] - 1, 1]
-        end = np.array([_past_marks(text, stop) for stop in end.tolist()], np.int64)
+        begin, end = ranges[done + splits[:-1], 0], ranges[done + splits[1:] - 1, 1]
         normalized = tuple(normalize(text[b:e]) for b, e in zip(begin, end, strict=True))
         yield Words(begin, end, np.array(encoding.ids, np.int32), splits, normalized)
-
-
-def _past_marks(text: str, end: int) -> int:
-    while end < len(text) and unicodedata.combining(text[end]):
-        end += 1
-    return end
+        done += len(encoding)
 
 
 def replaceable_ids(tokenizer: "PreTrainedTokenizerFast", allowed: Callable[[str], bool]) -> np.ndarray:

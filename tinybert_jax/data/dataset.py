@@ -48,12 +48,21 @@ def read_dataset(
     Raises:
         UserError: as `read_squad`, or as `build_windows`.
     """
-    examples = _sample(read_squad(source), questions, seed)
+    return window_dataset(sample(read_squad(source), questions, seed), tokenizer, config, cache_dir)
+
+
+def window_dataset(
+    examples: Sequence[Example],
+    tokenizer: "PreTrainedTokenizerFast",
+    config: WindowConfig,
+    cache_dir: Path,
+) -> Dataset:
+    """Cuts questions into windows; arguments as `read_dataset` has them."""
     key = windows_key(examples, tokenizer, config)
     return Dataset(examples, load_windows(examples, tokenizer, config, cache_dir, key), key)
 
 
-def _sample(examples: Sequence[Example], count: int | None, seed: int) -> Sequence[Example]:
+def sample(examples: Sequence[Example], count: int | None, seed: int) -> Sequence[Example]:
     """`count` examples at random, in their order; all of them when there are no more."""
     if count is None or count >= len(examples):
         return examples

@@ -1,7 +1,6 @@
 """SQuAD's JSON files, plain or gzipped."""
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from tinybert_jax.data.example import Example
 from tinybert_jax.data.validation import Row, field, hold, paragraph_rows
 from tinybert_jax.errors import UserError
+from tinybert_jax.store.files import parse_json
 
 
 def read_json_file(source: str, check_offsets: bool) -> list[Example]:
@@ -35,10 +35,8 @@ def _read_json(path: Path) -> Any:
         content = path.read_bytes()
         if content.startswith(b"\x1f\x8b"):  # gzip, whatever the file is called
             content = gzip.decompress(content)
-        return json.loads(content)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is a damaged gzip file: {error}") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from error
+    return parse_json(content, path)

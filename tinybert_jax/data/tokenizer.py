@@ -1,66 +1,159 @@
 """BERT's WordPiece and RoBERTa's byte-level BPE tokenizers, loaded as their files say."""
 
+import hashlib
+import json
+import warnings
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.hub import locate
+from tinybert_jax.hub import TOKENIZER_FILES, check_fetched, locate
 from tinybert_jax.store.files import read_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-# tokenizer_config.json's name for each option of tokenizer.json's normalizer (BERT) or pre_tokenizer (RoBERTa)
-_NORMALIZER_OPTIONS = {
-    "do_lower_case": "lowercase",
-    "strip_accents": "strip_accents",
-    "tokenize_chinese_chars": "handle_chinese_chars",
+
+class _Family(NamedTuple):
+    """What transformers knows of a family of tokenizers.
+
+    Attributes:
+        name: for messages.
+        classes: names of its classes, which all build the same from a vocabulary; the first one does it here.
+        part: the part of the pipeline that options of tokenizer_config.json change.
+        part_type: the type that such a part must have for the options to mean something.
+        options: tokenizer_config.json's name for each option, with the part's own.
+        special: the special tokens where the files name none.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    part: str
+    part_type: str
+    options: dict[str, str]
+    special: dict[str, str]
+
+
+_BERT = _Family(
+    "BERT",
+    ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "ConvBertTokenizer"),
+    "normalizer",
+    "BertNormalizer",
+    {
+        "do_lower_case": "lowercase",
+        "strip_accents": "strip_accents",
+        "tokenize_chinese_chars": "handle_chinese_chars",
+    },
+    {f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "pad", "unk", "mask")},
+)
+_ROBERTA = _Family(
+    "RoBERTa",
+    ("RobertaTokenizer", "LongformerTokenizer", "BartTokenizer"),
+    "pre_tokenizer",
+    "ByteLevel",
+    {"add_prefix_space": "add_prefix_space"},
+    {f"{name}_token": f"<{name}>" for name in ("pad", "unk", "mask")}
+    | {"cls_token": "<s>", "bos_token": "<s>", "sep_token": "</s>", "eos_token": "</s>"},
+)
+# Classes that take a tokenizer.json as it stands, and no options.
+_AS_IT_STANDS = ("PreTrainedTokenizerFast", "TokenizersBackend")
+# Options of slow tokenizers that split words otherwise, each with the values that leave BERT's pipeline as it is.
+_PLAIN_OPTIONS = {
+    "word_tokenizer_type": (None, "basic"),
+    "subword_tokenizer_type": (None, "wordpiece"),
+    "auto_map": (None, {}),
 }
-_PRE_TOKENIZER_OPTIONS = {"add_prefix_space": "add_prefix_space"}
+_PLAIN_OPTIONS_OF_A_VOCABULARY = {"do_basic_tokenize": (None, True), "never_split": (None, [])}
+_NEEDED = ("cls_token", "sep_token", "pad_token", "unk_token")
+_MOST_UNREACHABLE = 0.05  # of a vocabulary; a few odd entries are in many
 
 
 def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerFast":
     """Loads the fast tokenizer of a BERT or a RoBERTa from a folder or a hub id.
 
-    The vocabulary is tokenizer.json's, else vocab.txt's, else that of vocab.json and merges.txt. The family is
-    the vocabulary's: one with merges is RoBERTa's. Options (casing and accents, a space put before every text)
-    are as tokenizer_config.json says, else as tokenizer.json does (a step that transformers skips), else the
-    family's defaults. The model's config.json is not needed.
+    A tokenizer.json's pipeline is used as it stands, and saved byte for byte. Without one, the pipeline is the
+    family's, with the vocabulary of vocab.txt, or else of vocab.json and merges.txt. The family is the vocabulary's:
+    one with merges is RoBERTa's. Options of tokenizer_config.json (casing and accents, a space put before every text)
+    come before tokenizer.json's, as they do in transformers, and where it is silent the file's stay. The model's
+    config.json is not needed; a `tokenizer_class` that it names must be one of the family's.
+
+    A warning says so where many entries of the vocabulary can never be produced: a cased one under lower-casing.
 
     Raises:
-        UserError: no such folder or hub model, no tokenizer files in it, or neither a BERT nor a RoBERTa vocabulary.
+        UserError: no such folder or hub model, no tokenizer files in it, neither a BERT nor a RoBERTa vocabulary, or a
+            pipeline that does not join a question and a text as the family does.
     """
-    from transformers import BertTokenizer, RobertaTokenizer
-
     folder = locate(name_or_path)
-    content = _read_object(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else None
-    if _is_byte_level(name_or_path, folder, content):
-        cls, family, section, names = RobertaTokenizer, "RoBERTa", "pre_tokenizer", _PRE_TOKENIZER_OPTIONS
-    else:
-        cls, family, section, names = BertTokenizer, "BERT", "normalizer", _NORMALIZER_OPTIONS
-    stored = (content or {}).get(section) or {}
-    options = {ours: stored[theirs] for ours, theirs in names.items() if theirs in stored}
-    if (folder / "tokenizer_config.json").is_file():
-        options.update(_read_object(folder / "tokenizer_config.json"))
-    options = {name: options[name] for name in names if name in options}
+    for name in TOKENIZER_FILES:
+        if (folder / name).is_file():
+            check_fetched(folder / name)
+    content = _read_object(folder / "tokenizer.json")
+    options = _read_object(folder / "tokenizer_config.json") or {}
+    family = _ROBERTA if _is_byte_level(name_or_path, folder, content) else _BERT
+    _check_options(name_or_path, folder, family, options, from_vocabulary=content is None)
     try:
-        tokenizer = cls.from_pretrained(str(folder), **options)
+        tokenizer = _built(folder, family, options) if content is None else _read(folder, family, options, content)
     except Exception as error:  # the tokenizers library raises bare Exception
         raise UserError(f"cannot load the tokenizer of {name_or_path}: {error}") from error
     vocabulary = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
-    specials = (tokenizer.cls_token, tokenizer.sep_token, tokenizer.pad_token, tokenizer.unk_token)
-    missing = [token for token in specials if token not in vocabulary]
+    vocabulary |= {token["content"]: token["id"] for token in (content or {}).get("added_tokens", ())}
+    missing = [getattr(tokenizer, name) or family.special[name] for name in _NEEDED]
+    missing = [token for token in missing if token not in vocabulary]
     if missing:
-        raise UserError(f"{name_or_path} has no {family} vocabulary: it lacks {', '.join(map(str, missing))}")
+        raise UserError(f"{name_or_path} has no {family.name} vocabulary: it lacks {', '.join(missing)}")
+    _check_pairs(name_or_path, tokenizer, family)
+    own = "tokenizer.json's normalizer" if content else "the default without a tokenizer_config.json"
+    decided_by = "tokenizer_config.json" if options.keys() & _BERT.options.keys() else own
+    _warn_of_unreachable(name_or_path, tokenizer.backend_tokenizer, decided_by)
     return tokenizer
+
+
+def bare_backend(tokenizer: "PreTrainedTokenizerFast") -> "Tokenizer":
+    """Returns the tokenizer's engine, freed of the truncation and padding that a tokenizer.json may carry."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def text_rules(tokenizer: "PreTrainedTokenizerFast") -> dict[str, Any]:
+    """All but the vocabulary that decides which tokens a text becomes."""
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    model = {key: value for key, value in content["model"].items() if value and key != "vocab"}
+    if "merges" in model:  # tens of thousands
+        model["merges"] = hashlib.sha256(json.dumps(model["merges"]).encode()).hexdigest()
+    added = [token for token in content["added_tokens"] if not token["special"]]
+    parts = {part: content[part] for part in ("normalizer", "pre_tokenizer")}
+    return {**parts, "model": model, "added_tokens": added}
+
+
+def check_ids_fit(model: str, tokenizer: "PreTrainedTokenizerFast", rows: int) -> None:
+    """Checks that a model has an embedding for every token: a look-up beyond the table gives NaN.
+
+    Args:
+        model: its name, for the message.
+        tokenizer: what makes the ids; not their number but the largest one counts.
+        rows: of the model's word embeddings.
+
+    Raises:
+        UserError: an id is beyond the table.
+    """
+    token, largest = max(tokenizer.get_vocab().items(), key=itemgetter(1))
+    if largest >= rows:
+        raise UserError(
+            f"{model}: token ids must be below {rows}, the rows of the model's word embeddings (vocab_size), got "
+            f"{largest} for {token!r}: take the tokenizer that the model was trained with, and look for added tokens "
+            "and repeated lines in its files"
+        )
 
 
 def _is_byte_level(name_or_path: str | Path, folder: Path, content: dict[str, Any] | None) -> bool:
     """Whether the vocabulary is a byte-level BPE.
 
     Raises:
-        UserError: there is no vocabulary, or it is a BPE of another kind than RoBERTa's.
+        UserError: there is no vocabulary, or it is neither a WordPiece nor a BPE of RoBERTa's kind.
     """
     if content is None:
         if (folder / "vocab.txt").is_file():
@@ -70,8 +163,11 @@ def _is_byte_level(name_or_path: str | Path, folder: Path, content: dict[str, An
         raise UserError(
             f"{name_or_path} has no tokenizer: it needs a tokenizer.json, a vocab.txt, or a vocab.json and a merges.txt"
         )
+    model = _object(content.get("model"))
     # Not by the model's "type": files of the first years leave it out.
-    if "merges" not in _object(content.get("model")):
+    if "merges" not in model:
+        if (kind := model.get("type", "WordPiece")) != "WordPiece":
+            raise UserError(f"{name_or_path} must have a WordPiece or a byte-level BPE tokenizer, got {kind}")
         return False
     split = _object(content.get("pre_tokenizer")).get("type")
     if split != "ByteLevel" or content.get("normalizer") is not None:
@@ -79,23 +175,105 @@ def _is_byte_level(name_or_path: str | Path, folder: Path, content: dict[str, An
             f"{name_or_path} has a BPE tokenizer that is not RoBERTa's: that one splits by ByteLevel alone and has no "
             f"normalizer, got {split} and {_object(content.get('normalizer')).get('type', 'none')}"
         )
+    if dropout := model.get("dropout"):
+        raise UserError(f"{name_or_path} must split words the same way each time, got a BPE with dropout {dropout}")
     return True
+
+
+def _check_options(
+    name_or_path: str | Path, folder: Path, family: _Family, options: dict[str, Any], *, from_vocabulary: bool
+) -> None:
+    config = _read_object(folder / "config.json") or {}
+    declared = options.get("tokenizer_class") or config.get("tokenizer_class")
+    known = (*family.classes, *_AS_IT_STANDS)
+    if declared is not None and str(declared).removesuffix("Fast") not in known and declared not in known:
+        raise UserError(
+            f"{name_or_path} has a {family.name} vocabulary: its tokenizer_class must be one of {', '.join(known)}, "
+            f"got {declared!r}, which may split text otherwise"
+        )
+    plain = _PLAIN_OPTIONS | (_PLAIN_OPTIONS_OF_A_VOCABULARY if from_vocabulary else {})
+    for option, values in plain.items():
+        if options.get(option) not in values:
+            raise UserError(
+                f"{folder / 'tokenizer_config.json'}: {option} must be {values[-1]!r} or left out, got "
+                f"{options[option]!r}: only the tokenizers library's {family.name} pipelines can be used"
+            )
+
+
+def _built(folder: Path, family: _Family, options: dict[str, Any]) -> "PreTrainedTokenizerFast":
+    """The family's own pipeline around a folder's vocabulary."""
+    import transformers
+
+    given = {name: options[name] for name in family.options if name in options}
+    return getattr(transformers, family.classes[0]).from_pretrained(str(folder), **given)
+
+
+def _read(folder: Path, family: _Family, options: dict[str, Any], content: dict[str, Any]) -> "PreTrainedTokenizerFast":
+    """The pipeline of a folder's tokenizer.json, with the options that its tokenizer_config.json changes."""
+    from tinybert_jax.data.file_tokenizer import FileTokenizer
+
+    named = options.keys() | (_read_object(folder / "special_tokens_map.json") or {}).keys()
+    known = content["model"]["vocab"].keys() | {token["content"] for token in content.get("added_tokens", ())}
+    special = {name: token for name, token in family.special.items() if name not in named and token in known}
+    tokenizer = FileTokenizer.load(folder, **special)
+    part = getattr(tokenizer.backend_tokenizer, family.part)
+    if options.get("tokenizer_class") not in _AS_IT_STANDS and type(part).__name__ == family.part_type:
+        for name, own in family.options.items():
+            if name in options:
+                setattr(part, own, options[name])
+    return tokenizer
+
+
+def _check_pairs(name_or_path: str | Path, tokenizer: "PreTrainedTokenizerFast", family: _Family) -> None:
+    """Windows are put together without the pipeline's last step: it must do what they do."""
+    backend = bare_backend(tokenizer)
+    question, text = (backend.encode(words, add_special_tokens=False).ids for words in ("a", "b"))
+    pair = backend.encode("a", "b")
+    separators = len(pair.ids) - len(question) - len(text) - 2
+    sep_id = tokenizer.sep_token_id
+    joined = [tokenizer.cls_token_id, *question, *[sep_id] * separators, *text, sep_id]
+    if separators < 1 or pair.ids != joined:
+        raise UserError(
+            f"{name_or_path} must join a question and a text as {tokenizer.cls_token} question {tokenizer.sep_token} "
+            f"text {tokenizer.sep_token}, got {' '.join(pair.tokens)} for 'a' and 'b': see the post_processor of its "
+            "tokenizer.json"
+        )
+    segments = [0] * (1 + len(question) + separators) + [1] * (len(text) + 1)
+    if family is _BERT and pair.type_ids != segments:
+        raise UserError(
+            f"{name_or_path} must number the segments of a question and a text {segments}, got {pair.type_ids}: see "
+            "the post_processor of its tokenizer.json"
+        )
+
+
+def _warn_of_unreachable(name_or_path: str | Path, backend: "Tokenizer", decided_by: str) -> None:
+    normalizer = backend.normalizer
+    if normalizer is None:
+        return
+    words = [piece.removeprefix("##") for piece in backend.get_vocab(with_added_tokens=False)]
+    words = [word for word in words if not (len(word) > 1 and word[0] == "[" and word[-1] == "]")]
+    # No normalizer changes small ASCII letters, and most of a lower-casing vocabulary is nothing else.
+    changeable = (word for word in words if not (word.isascii() and word == word.lower()))
+    unreachable = [word for word in changeable if normalizer.normalize_str(word).replace(" ", "") != word]
+    if len(unreachable) > _MOST_UNREACHABLE * len(words):
+        example = sorted(unreachable)[0]
+        warnings.warn(
+            f"{name_or_path}: {len(unreachable)} of {len(words)} vocabulary entries can never be produced, as "
+            f"{decided_by} turns {example!r} into {normalizer.normalize_str(example)!r}: for a cased vocabulary, write "
+            '{"do_lower_case": false} into tokenizer_config.json; for accents, {"strip_accents": false}',
+            stacklevel=3,
+        )
 
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def _read_object(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None where there is no such file."""
+    if not path.is_file():
+        return None
     value = read_json(path)
     if not isinstance(value, dict):
         raise UserError(f"{path} must hold a JSON object, got a {type(value).__name__}")
     return value
-
-
-def bare_backend(tokenizer: "PreTrainedTokenizerFast") -> "Tokenizer":
-    """Returns the tokenizer's engine, freed of the truncation and padding that a tokenizer.json may carry."""
-    backend = tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
-    return backend

@@ -1,5 +1,6 @@
 """The rules that every data set keeps: a source gives rows, whatever it is, and here they become examples."""
 
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -161,5 +162,5 @@ def _check_offsets(example: Example, where: str) -> None:
 
 
 def _brief(value: Any) -> str:
-    text = repr(value)
+    text = reprlib.repr(value)  # `repr` alone fails where values are nested almost too deeply to be read
     return text if len(text) <= 60 else f"{text[:60]}…"

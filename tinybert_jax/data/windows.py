@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from tinybert_jax.data.character_ranges import character_ranges
 from tinybert_jax.data.example import Example
 from tinybert_jax.data.prefetch import prefetch
 from tinybert_jax.data.tokenizer import bare_backend
@@ -28,16 +29,20 @@ class WindowConfig:
 
     Attributes:
         max_seq_len: the longest window, question and special tokens included.
-        doc_stride: the OVERLAP of consecutive windows of a context.
+        doc_stride: how consecutive windows of a context lie to each other, as `stride_means` says.
+        stride_means: the "overlap" of two windows (BERT's name for it in transformers), or the "step" from the first
+            context token of one to that of the next (BERT's own script, haystack).
         max_question_len: where longer questions are cut.
     """
 
     max_seq_len: int = 384
     doc_stride: int = 128
     max_question_len: int = 64
+    stride_means: Literal["overlap", "step"] = "overlap"
 
     def __post_init__(self) -> None:
-        for name, least in (("max_seq_len", 1), ("doc_stride", 0), ("max_question_len", 1)):
+        least_stride = 1 if self.stride_means == "step" else 0
+        for name, least in (("max_seq_len", 1), ("doc_stride", least_stride), ("max_question_len", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
@@ -51,7 +56,7 @@ class Windows:
     """
 
     tokens: np.ndarray  # (total,) int32
-    offsets: np.ndarray  # (total, 2) int32: [begin, end) in characters of the context, no space first; -1, -1 elsewhere
+    offsets: np.ndarray  # (total, 2) int32: each token's `character_ranges` in the context; -1, -1 elsewhere
     row_splits: np.ndarray  # (W + 1,) int64
     context_begin: np.ndarray  # (W,) int32: position of the first context token; the context ends at length - 1
     example: np.ndarray  # (W,) int32: index of the question among the examples
@@ -144,8 +149,10 @@ def _tokenise(examples: Iterable[Example], backend: "Tokenizer", size: int) -> I
 def _cut_block(tokenised: _Tokenised, tokenizer: "PreTrainedTokenizerFast", config: WindowConfig) -> Windows:
     """The windows of a block."""
     examples, texts = tokenised.examples, tokenised.texts
-    separators = tokenizer.backend_tokenizer.num_special_tokens_to_add(is_pair=True) - 2  # of question and context
-    questions, contexts = _read(tokenised.questions), _read(tokenised.contexts, list(texts))
+    backend = tokenizer.backend_tokenizer
+    separators = backend.num_special_tokens_to_add(is_pair=True) - 2  # of question and context
+    questions, contexts = _read(tokenised.questions), _read(tokenised.contexts)
+    context_ranges = character_ranges(tokenised.contexts, list(texts), backend.normalizer)
     context_of = np.fromiter((texts[example.context] for example in examples), np.int64, len(examples))
 
     question_len = np.minimum(questions.lengths, config.max_question_len)
@@ -164,10 +171,10 @@ def _cut_block(tokenised: _Tokenised, tokenizer: "PreTrainedTokenizerFast", conf
     target = _ranges(row_begin + context_begin, piece_len)
     source = _ranges(contexts.splits[context_of[example]] + piece_begin, piece_len)
     tokens[target] = contexts.ids[source]
-    pairs[target] = contexts.offsets.ravel().view(np.int64)[source]
+    pairs[target] = context_ranges.ravel().view(np.int64)[source]
     offsets = pairs.view(np.int32).reshape(-1, 2)
 
-    answer = _answer_tokens(examples, contexts, context_of)[:, example] - piece_begin
+    answer = _answer_tokens(examples, contexts, context_ranges, context_of)[:, example] - piece_begin
     held = (answer[0] >= 0) & (answer[1] < piece_len)
     start, end = np.where(held, answer + context_begin, 0).astype(np.int32)
     return Windows(tokens, offsets, row_splits, context_begin.astype(np.int32), example.astype(np.int32), start, end)
@@ -176,37 +183,17 @@ def _cut_block(tokenised: _Tokenised, tokenizer: "PreTrainedTokenizerFast", conf
 class _Encoded(NamedTuple):
     ids: np.ndarray  # (total,) int32, text after text
     splits: np.ndarray  # (texts + 1,) int64
-    offsets: np.ndarray  # (total, 2) int32, in characters; of contexts alone
 
     @property
     def lengths(self) -> np.ndarray:
         return np.diff(self.splits)
 
 
-def _read(encodings: list[Any], texts: Sequence[str] | None = None) -> _Encoded:
-    """The tokenizers library's results as arrays, with offsets where the texts are given."""
+def _read(encodings: list[Any]) -> _Encoded:
+    """The tokenizers library's results as arrays."""
     lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
     ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32, lengths.sum())
-    offsets = np.empty((0, 2), np.int32)
-    if texts is not None:
-        bounds = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
-        offsets = np.fromiter(bounds, np.int32, 2 * lengths.sum()).reshape(-1, 2)
-        offsets = _without_leading_spaces(offsets, texts, lengths)
-    return _Encoded(ids, _splits(lengths), offsets)
-
-
-def _without_leading_spaces(offsets: np.ndarray, texts: Sequence[str], lengths: np.ndarray) -> np.ndarray:
-    """Moves each token's begin past the spaces there: an answer is read off the text between two offsets.
-
-    A byte-level token holds the space before its word, and the tokenizers library trims it from the offsets where
-    `trim_offsets` says so, except from a text's first token under `add_prefix_space`. A lone space becomes empty.
-    """
-    is_space = np.frombuffer("".join([*texts, "|"]).encode("utf-32-le"), np.uint32) == ord(" ")
-    text_begin = np.repeat(_splits(np.array([len(text) for text in texts], np.int64))[:-1], lengths)
-    begin, end = offsets[:, 0] + text_begin, offsets[:, 1] + text_begin
-    while (more := (begin < end) & is_space[begin]).any():
-        begin += more
-    return np.stack([begin - text_begin, offsets[:, 1]], axis=1).astype(np.int32)
+    return _Encoded(ids, _splits(lengths))
 
 
 def _splits(lengths: np.ndarray) -> np.ndarray:
@@ -227,14 +214,16 @@ def _cut(
     config: WindowConfig,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns each window's example and its piece of the context, as first token and length: (W,) each."""
-    step = room - config.doc_stride
-    stuck = np.flatnonzero((context_len > room) & (step < 1))
+    overlap = config.stride_means == "overlap"
+    step = room - config.doc_stride if overlap else np.full_like(room, config.doc_stride)
+    stuck = np.flatnonzero((context_len > room) & ((step < 1) | (step > room)))
     if len(stuck):
         i = stuck[0]
+        need = ("overlap by", "advance") if overlap else ("advance by", "leave no token out")
         raise UserError(
             f"question {examples[i].id!r} ({question_len[i]} tokens) leaves {max(room[i], 0)} tokens of "
             f"max_seq_len = {config.max_seq_len} to its context of {context_len[i]}, and windows that "
-            f"overlap by doc_stride = {config.doc_stride} need more to advance: "
+            f"{need[0]} doc_stride = {config.doc_stride} need more to {need[1]}: "
             "raise max_seq_len, or lower doc_stride or max_question_len"
         )
     rest = np.maximum(context_len - room, 0)  # what the first window does not hold
@@ -244,18 +233,20 @@ def _cut(
     return example, piece_begin, np.minimum(room[example], context_len[example] - piece_begin)
 
 
-def _answer_tokens(examples: Sequence[Example], contexts: _Encoded, context_of: np.ndarray) -> np.ndarray:
+def _answer_tokens(
+    examples: Sequence[Example], contexts: _Encoded, ranges: np.ndarray, context_of: np.ndarray
+) -> np.ndarray:
     """Returns each first answer's first and last token within its context: (2, E); -1 without an answer."""
     chars = np.full((len(examples), 2), -1, np.int64)
     for i, example in enumerate(examples):
         if example.answers:
             text, start = example.answers[0]
             chars[i] = start, start + len(text)
-    width = 1 + np.max(contexts.offsets, initial=0)  # makes (context, character) one sorted number
+    width = 1 + np.max(ranges, initial=0)  # makes (context, character) one sorted number
     owner = np.repeat(np.arange(len(contexts.lengths)), contexts.lengths) * width
     wanted = context_of * width + np.clip(chars, 0, width - 1).T
     before = contexts.splits[context_of]
-    first = np.searchsorted(owner + contexts.offsets[:, 1], wanted[0], side="right") - before
-    last = np.searchsorted(owner + contexts.offsets[:, 0], wanted[1], side="left") - 1 - before
+    first = np.searchsorted(owner + ranges[:, 1], wanted[0], side="right") - before
+    last = np.searchsorted(owner + ranges[:, 0], wanted[1], side="left") - 1 - before
     first = np.minimum(first, contexts.lengths[context_of] - 1)
     return np.where(chars[:, 0] >= 0, [first, np.maximum(first, last)], -1)

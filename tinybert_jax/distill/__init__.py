@@ -6,7 +6,7 @@ from tinybert_jax.distill.intermediate import AttentionDroppedWarning, Intermedi
 from tinybert_jax.distill.mapping import Projection, resolve_layer_map
 from tinybert_jax.distill.objective import LossInputs, Objective
 from tinybert_jax.distill.objectives import OBJECTIVES
-from tinybert_jax.distill.optimizer import OptimizerConfig, UpdateRule, linear_warmup_decay, make_optimizer
+from tinybert_jax.distill.optimizer import OptimizerConfig, UpdateRule, make_optimizer, rate_schedule
 from tinybert_jax.distill.prediction import Prediction
 from tinybert_jax.distill.step import TrainState, create_state, make_train_step
 
@@ -23,9 +23,9 @@ __all__ = [
     "TrainState",
     "UpdateRule",
     "create_state",
-    "linear_warmup_decay",
     "losses",
     "make_optimizer",
     "make_train_step",
+    "rate_schedule",
     "resolve_layer_map",
 ]

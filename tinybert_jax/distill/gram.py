@@ -1,12 +1,16 @@
 """Squared differences of attention scores, and their gradients, without a (T, S) matrix."""
 
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from tinybert_jax.distill.losses import mean_over_pairs
-from tinybert_jax.model.ops.products import accurate, exact_einsum
+from tinybert_jax.model.ops.platform import PORTABLE, Platform
+from tinybert_jax.model.ops.products import at_least_float32, exact_einsum
 
 
 def score_mse_gram(
@@ -16,6 +20,7 @@ def score_mse_gram(
     teacher_keys: Array,
     mask: Array,
     positions: Array | None = None,
+    platform: Platform = PORTABLE,
 ) -> Array:
     """`losses.attention_mse` of attention scores, without ever forming a (T, S) matrix: from Gram matrices, and exact.
 
@@ -26,6 +31,7 @@ def score_mse_gram(
         teacher_keys: (B, T, N, H_t); head widths may differ, numbers of heads may not.
         mask: (B, T), True at real tokens.
         positions: (B, T), the mean runs over pairs of these; None for the real tokens.
+        platform: what it runs on.
     """
     if student_queries.shape[:3] != teacher_queries.shape[:3]:
         raise ValueError(
@@ -33,11 +39,11 @@ def score_mse_gram(
             f"got student (B, T, N) {student_queries.shape[:3]} and teacher {teacher_queries.shape[:3]}"
         )
     positions = mask if positions is None else positions
-    total = squared_score_differences(student_queries, student_keys, teacher_queries, teacher_keys, positions, mask)
+    arrays = (student_queries, student_keys, teacher_queries, teacher_keys)
+    total = squared_score_differences(*arrays, positions, mask, platform)
     return mean_over_pairs(total, positions, student_queries.shape[2])
 
 
-@jax.custom_vjp
 def squared_score_differences(
     student_queries: Array,
     student_keys: Array,
@@ -45,6 +51,7 @@ def squared_score_differences(
     teacher_keys: Array,
     rows: Array,
     columns: Array,
+    platform: Platform = PORTABLE,
 ) -> Array:
     """Σ (S_s − S_t)² over windows, heads, `rows` and `columns`, where S = Q·Kᵀ/√H.
 
@@ -60,31 +67,42 @@ def squared_score_differences(
         teacher_keys: (B, S, N, H_t).
         rows: (B, T) bool.
         columns: (B, S) bool.
+        platform: what it runs on.
     """
-    a, b, scale = _factors(student_queries, student_keys, teacher_queries, teacher_keys, rows, columns)
-    of_a, of_b = (exact_einsum("bnth,bntg->bnhg", x, x) for x in (a, b))
-    return (scale[:, None] * scale * of_a * of_b).sum()
+    return _squared_differences(student_queries, student_keys, teacher_queries, teacher_keys, rows, columns, platform)
 
 
-def _forward(*arrays: Array) -> tuple[Array, tuple[Array, ...]]:
-    return squared_score_differences(*arrays), arrays
+@partial(jax.custom_vjp, nondiff_argnums=(6,))
+def _squared_differences(
+    q_s: Array, k_s: Array, q_t: Array, k_t: Array, rows: Array, columns: Array, platform: Platform
+) -> Array:
+    a, b, scale = _factors(q_s, k_s, q_t, k_t, rows, columns)
+    gram_a, gram_b = (exact_einsum("bnth,bntg->bnhg", x, x, platform) for x in (a, b))
+    return (scale[:, None] * scale * gram_a * gram_b).sum()
 
 
-def _backward(arrays: tuple[Array, ...], gradient: Array) -> tuple[Array | None, ...]:
+def _forward(*arguments: Any) -> tuple[Array, tuple[Array, ...]]:
+    value: Array = _squared_differences(*arguments)
+    return value, arguments[:-1]  # all but the platform
+
+
+def _backward(platform: Platform, arrays: tuple[Array, ...], gradient: Array) -> tuple[Array | None, ...]:
     # Behind the barrier, or the compiler would keep the forward's factors until now.
     (q_s, k_s, q_t, k_t, rows, columns), gradient = jax.lax.optimization_barrier((arrays, gradient))
     a, b, scale = _factors(q_s, k_s, q_t, k_t, rows, columns)
 
     def pull(factor: Array, other: Array, partner: Array, sign: int) -> Array:
-        gram = exact_einsum("bnth,bntg->bnhg", other, jnp.swapaxes(partner, 1, 2).astype(other.dtype))
+        """The gradient by a model's queries, given its keys as `partner`; by its keys, given its queries."""
+        gram = exact_einsum("bnth,bntg->bnhg", other, jnp.swapaxes(partner, 1, 2).astype(other.dtype), platform)
         weights = 2 * sign * gradient * partner.shape[-1] ** -0.5 * scale[:, None] * gram
-        return jnp.swapaxes(exact_einsum("bnth,bnhg->bntg", factor, weights), 1, 2).astype(partner.dtype)
+        return jnp.swapaxes(exact_einsum("bnth,bnhg->bntg", factor, weights, platform), 1, 2).astype(partner.dtype)
 
-    of_student, of_teacher = (pull(a, b, k_s, 1), pull(b, a, q_s, 1)), (pull(a, b, k_t, -1), pull(b, a, q_t, -1))
-    return *of_student, *of_teacher, None, None
+    grad_q_s, grad_k_s = pull(a, b, k_s, 1), pull(b, a, q_s, 1)
+    grad_q_t, grad_k_t = pull(a, b, k_t, -1), pull(b, a, q_t, -1)
+    return grad_q_s, grad_k_s, grad_q_t, grad_k_t, None, None
 
 
-squared_score_differences.defvjp(_forward, _backward)
+_squared_differences.defvjp(_forward, _backward)
 
 
 def _factors(q_s: Array, k_s: Array, q_t: Array, k_t: Array, rows: Array, columns: Array) -> tuple[Array, Array, Array]:
@@ -103,4 +121,4 @@ def _factors(q_s: Array, k_s: Array, q_t: Array, k_t: Array, rows: Array, column
     else:
         a, b, scales = (q_s, q_t), (k_s, k_t), scales * [1, -1]
     a, b = jnp.concatenate(a, -1), jnp.concatenate(b, -1)
-    return a, b, jnp.asarray(np.repeat(scales, widths), accurate(a).dtype)
+    return a, b, jnp.asarray(np.repeat(scales, widths), at_least_float32(a).dtype)

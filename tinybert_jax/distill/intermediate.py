@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from tinybert_jax.distill.objective import LossInputs, Metrics, Objective
 from tinybert_jax.errors import UserError, check
 from tinybert_jax.model import BertConfig, Outputs
 from tinybert_jax.model.bert import AttentionOutput, Params
+from tinybert_jax.model.ops.platform import Platform
 
 
 class AttentionDroppedWarning(UserWarning):
@@ -40,6 +42,7 @@ class Intermediate(Objective):
     """
 
     tag: ClassVar[str] = "intermediate"
+    trains_answers: ClassVar[bool] = False
 
     compare: Literal["scores", "probabilities"] = "scores"
     padding: losses.Padding = "masked"
@@ -55,6 +58,8 @@ class Intermediate(Objective):
     def __post_init__(self) -> None:
         for name in ("hidden_weight", "attention_weight"):
             check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+        weights = self.hidden_weight + self.attention_weight
+        check("hidden_weight + attention_weight", weights, weights > 0, "above 0, or nothing is compared")
 
     @property
     def attention(self) -> AttentionOutput:
@@ -78,6 +83,8 @@ class Intermediate(Objective):
         if self.heads == "groups" and more % fewer:
             raise UserError(f"heads can be compared by groups where one number divides the other, got {counts}")
         if self.heads == "drop":
+            if not self.hidden_weight:
+                raise UserError(f"nothing is compared: heads are dropped, {counts}, and hidden_weight is 0")
             message = f"student and teacher have {counts} heads: the attention term is left out"
             warnings.warn(message, AttentionDroppedWarning, stacklevel=2)
 
@@ -96,8 +103,10 @@ class Intermediate(Objective):
         student, teacher, mask = inputs.student, inputs.teacher, inputs.batch.attention_mask
         assert teacher is not None
         hidden = self._hidden_loss(student, teacher, inputs.params, mask)
-        attention = self._attention_loss(student, teacher, mask)
-        total = self.hidden_weight * hidden + self.attention_weight * attention
+        attention = self._attention_loss(student, teacher, mask, inputs.platform)
+        # What weighs nothing is left out, not multiplied by 0: only what the loss reads is trained.
+        weighted = (self.hidden_weight, hidden), (self.attention_weight, attention)
+        total = sum((weight * term for weight, term in weighted if weight), start=jnp.zeros(()))
         return total, {"hidden": hidden, "attention": attention}
 
     def _hidden_loss(self, student: Outputs, teacher: Outputs, projection: Params, mask: Array) -> Array:
@@ -109,11 +118,11 @@ class Intermediate(Objective):
             terms.append(losses.hidden_mse(projected, teacher.hidden_states[g], positions))
         return jnp.stack(terms).sum()
 
-    def _attention_loss(self, student: Outputs, teacher: Outputs, mask: Array) -> Array:
+    def _attention_loss(self, student: Outputs, teacher: Outputs, mask: Array, platform: Platform) -> Array:
         heads = _head_count(student), _head_count(teacher)
         if not self.attention_weight or (self.heads == "drop" and heads[0] != heads[1]):
             return jnp.zeros(())
-        compare = _compare_scores if self.compare == "scores" else _compare_probabilities
+        compare = partial(_compare_scores, platform=platform) if self.compare == "scores" else _compare_probabilities
         positions = losses.positions_of(mask, self.padding)
         layers = enumerate(resolve_layer_map(self.attention_map, *_layer_counts(student, teacher)))
         terms = [compare(student, m, teacher, g - 1, min(heads), mask, positions) for m, g in layers]
@@ -131,13 +140,20 @@ def _head_count(outputs: Outputs) -> int:
 
 
 def _compare_scores(
-    student: Outputs, m: int, teacher: Outputs, g: int, heads: int, mask: Array, positions: Array
+    student: Outputs,
+    m: int,
+    teacher: Outputs,
+    g: int,
+    heads: int,
+    mask: Array,
+    positions: Array,
+    platform: Platform,
 ) -> Array:
     assert student.queries is not None and student.keys is not None
     assert teacher.queries is not None and teacher.keys is not None
     ours = group_heads(student.queries[m], student.keys[m], heads)
     theirs = group_heads(teacher.queries[g], teacher.keys[g], heads)
-    return score_mse_gram(*ours, *theirs, mask, positions)
+    return score_mse_gram(*ours, *theirs, mask, positions, platform)
 
 
 def _compare_probabilities(

@@ -24,7 +24,7 @@ def _check_same_shape(name: str, student: Array, teacher: Array) -> None:
         raise ValueError(f"{name} must have one shape, got student {student.shape} and teacher {teacher.shape}")
 
 
-def _accurate(x: Array) -> Array:
+def _at_least_float32(x: Array) -> Array:
     return x.astype(jnp.result_type(x, jnp.float32))
 
 
@@ -41,7 +41,7 @@ def hidden_mse(student: Array, teacher: Array, positions: Array) -> Array:
         positions: (B, T), True where the mean runs.
     """
     _check_same_shape("hidden states", student, teacher)
-    squares = jnp.where(positions[..., None], (_accurate(student) - _accurate(teacher)) ** 2, 0)
+    squares = jnp.where(positions[..., None], (_at_least_float32(student) - _at_least_float32(teacher)) ** 2, 0)
     return _mean(squares.sum(), positions.sum() * teacher.shape[-1])
 
 
@@ -76,12 +76,12 @@ def attention_mse(student: Array, teacher: Array, mask: Array, positions: Array 
     _check_same_shape("attention matrices", student, teacher)
     positions = mask if positions is None else positions
     pairs = (positions[:, :, None] & mask[:, None, :])[:, None]
-    squares = jnp.where(pairs, (_accurate(student) - _accurate(teacher)) ** 2, 0)
+    squares = jnp.where(pairs, (_at_least_float32(student) - _at_least_float32(teacher)) ** 2, 0)
     return mean_over_pairs(squares.sum(), positions, student.shape[1])
 
 
 def _log_softmax_over_tokens(logits: Array, positions: Array) -> Array:
-    logits = _accurate(logits)
+    logits = _at_least_float32(logits)
     return jax.nn.log_softmax(jnp.where(positions[..., None], logits, jnp.finfo(logits.dtype).min), axis=1)
 
 

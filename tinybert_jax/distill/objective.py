@@ -7,6 +7,7 @@ from jax import Array
 
 from tinybert_jax.model import BertConfig, Outputs
 from tinybert_jax.model.bert import AttentionOutput, Params
+from tinybert_jax.model.ops.platform import PORTABLE, Platform
 
 Metrics = dict[str, Array]
 
@@ -31,6 +32,7 @@ class LossInputs(NamedTuple):
         params: the objective's own parameters, as `Objective.init_projection` made them.
         batch: masks and labels.
         step: the stage's batches so far, for what changes in the course of a stage; may be traced.
+        platform: what the loss runs on.
     """
 
     student: Outputs
@@ -38,6 +40,7 @@ class LossInputs(NamedTuple):
     params: Params
     batch: LabelledBatch
     step: Array | int = 0
+    platform: Platform = PORTABLE
 
 
 class Objective(ABC):
@@ -45,12 +48,14 @@ class Objective(ABC):
 
     Attributes:
         tag: the kind's name, in folders, recipes and model cards.
+        trains_answers: it reads the student's logits, so that the span head learns: its answers mean something.
         averages_teachers: several teachers may stand behind one: it reads logits, whose mean is logits too.
         teacher_dropout: the teacher runs in training mode, as Huawei's code left it.
         head_dropout: rate of dropout between the student's last hidden state and its span head.
     """
 
     tag: ClassVar[str]
+    trains_answers: ClassVar[bool] = True
     averages_teachers: ClassVar[bool] = False
     teacher_dropout: bool = False
     head_dropout: float = 0.0

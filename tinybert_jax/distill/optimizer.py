@@ -11,6 +11,7 @@ import optax
 from tinybert_jax.errors import check, check_least
 
 Decay = Literal["all", "matrices", "kernels"]
+Schedule = Literal["linear", "cosine", "constant"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,15 @@ class UpdateRule:
         eps: added to the root of the second moment.
         decay: what decays: every parameter (haystack), kernels and embedding tables (BERT), or kernels alone.
         clip: gradients are clipped by their norm over all parameters, or tensor by tensor (Huawei).
+        fractional_warmup: warm-up ends where its share of the updates does, between two of them if need be (Huawei),
+            or is cut to whole updates (BERT, haystack).
     """
 
     bias_correction: bool = True
     eps: float = 1e-8
     decay: Decay = "kernels"
     clip: Literal["global", "tensor"] = "global"
+    fractional_warmup: bool = False
 
     def __post_init__(self) -> None:
         check("eps", self.eps, self.eps > 0, "above 0")
@@ -39,7 +43,8 @@ class OptimizerConfig:
 
     Attributes:
         learning_rate: the peak, reached when warm-up ends.
-        warmup: fraction of the updates over which the rate rises.
+        warmup: fraction of the updates over which the rate rises from 0.
+        schedule: how the rate goes on after that: down to 0 in a line or along half a cosine, or "constant".
         weight_decay: decoupled decay of what `rule.decay` says.
         clip_norm: gradients are scaled down to this norm.
         accumulate: batches whose gradients are averaged into one update.
@@ -48,6 +53,7 @@ class OptimizerConfig:
 
     learning_rate: float = 5e-5
     warmup: float = 0.1
+    schedule: Schedule = "linear"
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     accumulate: int = 1
@@ -61,21 +67,25 @@ class OptimizerConfig:
         check_least(self, accumulate=1)
 
 
-def linear_warmup_decay(peak: float, updates: int, warmup: float) -> Callable[[Any], Any]:
-    """Rises from 0 to `peak` over ⌊warmup · updates⌋ updates, then falls linearly to 0 after the last.
-
-    The first update of a warm-up has rate 0, as BERT's, transformers' and haystack's.
+def rate_schedule(config: OptimizerConfig, updates: int) -> Callable[[Any], Any]:
+    """The learning rate of each update, counted from 0; that of the first is 0 where there is a warm-up.
 
     Args:
-        peak: the highest rate.
+        config: the peak, the share of the warm-up, and what follows it.
         updates: number of updates in all.
-        warmup: fraction of them spent rising.
     """
-    rising = int(warmup * updates)
-    falling = optax.linear_schedule(peak, 0.0, updates - rising)
-    if rising == 0:
-        return falling
-    return optax.join_schedules([optax.linear_schedule(0.0, peak, rising), falling], [rising])
+    rising = config.warmup * updates if config.rule.fractional_warmup else int(config.warmup * updates)
+    peak, rest = config.learning_rate, updates - rising
+    if rest == 0:
+        return optax.linear_schedule(0.0, peak, rising)
+    match config.schedule:
+        case "linear":
+            after = optax.linear_schedule(peak, 0.0, rest)
+        case "cosine":
+            after = optax.cosine_decay_schedule(peak, rest)
+        case "constant":
+            after = optax.constant_schedule(peak)
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, rising), after], [rising]) if rising else after
 
 
 def decay_mask(params: Any, decay: Decay = "kernels") -> Any:
@@ -124,7 +134,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         clip(config.clip_norm),
         adam(b1=0.9, b2=0.999, eps=rule.eps),
         optax.add_decayed_weights(config.weight_decay, mask=lambda params: decay_mask(params, rule.decay)),
-        optax.scale_by_learning_rate(linear_warmup_decay(config.learning_rate, updates, config.warmup)),
+        optax.scale_by_learning_rate(rate_schedule(config, updates)),
     )
     if config.accumulate == 1:
         return optimizer

@@ -20,6 +20,7 @@ class Prediction(Objective):
         padding: softmax over real tokens, or over every position of the batch (haystack).
         teacher_dropout: the teacher runs in training mode (Huawei).
         head_dropout: rate of dropout before the student's span head (haystack: 0.1).
+        scale_by_temperature: multiply the teacher's share by τ², which keeps its gradients' size (Huawei does not).
     """
 
     tag: ClassVar[str] = "prediction"
@@ -30,6 +31,7 @@ class Prediction(Objective):
     padding: losses.Padding = "masked"
     teacher_dropout: bool = False
     head_dropout: float = 0.0
+    scale_by_temperature: bool = True
 
     def __post_init__(self) -> None:
         check("temperature", self.temperature, self.temperature > 0, "above 0")
@@ -50,4 +52,5 @@ class Prediction(Objective):
         soft = losses.soft_cross_entropy(student, teacher, positions, t)
         hard = losses.span_cross_entropy(student, batch.start, batch.end, positions)
         kl = soft - losses.soft_cross_entropy(teacher, teacher, positions, t)
-        return w * t**2 * soft + (1 - w) * hard, {"soft": soft, "hard": hard, "kl": kl}
+        scale = t**2 if self.scale_by_temperature else 1.0
+        return w * scale * soft + (1 - w) * hard, {"soft": soft, "hard": hard, "kl": kl}

@@ -4,14 +4,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tinybert_jax.distill.objective import LossInputs, Metrics, Objective
+from tinybert_jax.distill.reach import reached
 from tinybert_jax.model.bert import BertForQuestionAnswering, Outputs, Params, forward
-from tinybert_jax.sharding import replicate
+from tinybert_jax.model.ops.platform import Platform
+from tinybert_jax.sharding import data_mesh, replicate
 
 
 class TrainState(NamedTuple):
@@ -51,11 +54,13 @@ def make_train_step(
     teacher: BertForQuestionAnswering | None,
     objective: Objective,
     optimizer: optax.GradientTransformation,
+    platform: Platform | None = None,
 ) -> TrainStep:
     """Builds `step(state, teacher_params, batch, key) -> (state, metrics)`.
 
     The state is donated. The teacher's parameters are an argument: neither closed over, nor differentiated, nor
-    updated; the teacher runs in evaluation unless the objective says otherwise. Dropout's key is
+    updated; the teacher runs in evaluation unless the objective says otherwise. A parameter of the student's that the
+    loss does not read, as the span head in stage 1, is not updated at all, weight decay included. Dropout's key is
     `fold_in(key, state.step)`, so that a resumed run draws what an uninterrupted one would. Metrics stay on the device.
 
     Args:
@@ -63,8 +68,11 @@ def make_train_step(
         teacher: the network it learns from; None where the objective uses none, or reads `batch.teacher_logits`.
         objective: what is compared.
         optimizer: turns gradients into updates.
+        platform: what it will run on; the devices of `data_mesh()` when None.
     """
-    student = student.clone(head_dropout=objective.head_dropout)
+    platform = platform or Platform.of(data_mesh())
+    student = student.clone(head_dropout=objective.head_dropout, platform=platform)
+    teacher = teacher and teacher.clone(platform=platform)
 
     def teach(teacher_params: Params | None, batch: Any, key: Array) -> Outputs | None:
         if not objective.uses_teacher:
@@ -77,30 +85,20 @@ def make_train_step(
 
     def loss_fn(params: Params, taught: Outputs | None, batch: Any, key: Array, step: Array) -> tuple[Array, Metrics]:
         outputs = forward(student, params["model"], batch, attention=objective.attention, dropout_key=key)
-        return objective.loss(LossInputs(outputs, taught, params["projection"], batch, step))
+        return objective.loss(LossInputs(outputs, taught, params["projection"], batch, step, platform))
 
     def step(state: TrainState, teacher_params: Params | None, batch: Any, key: Array) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
         taught = jax.lax.stop_gradient(teach(teacher_params, batch, key))
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, terms), grads = grad_fn(state.params, taught, batch, key, state.step)
+        inputs = state.params, taught, batch, key, state.step
+        (loss, terms), grads = grad_fn(*inputs)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        # Where the loss does not reach, moments stay 0 by themselves, as gradients are; decay would not.
+        trained = reached(lambda *inputs: loss_fn(*inputs)[0], *inputs)
+        updates = jax.tree.map(lambda update, trains: update if trains else jnp.zeros_like(update), updates, trained)
         params = optax.apply_updates(state.params, updates)
         metrics = {"loss": loss, **terms, "grad_norm": optax.tree.norm(grads)}
         return TrainState(state.step + 1, params, opt_state), metrics  # pyright: ignore[reportArgumentType]
 
-    return jax.jit(step, donate_argnums=0, compiler_options=_compiler_options())
-
-
-def _compiler_options() -> dict[str, Any]:
-    match jax.default_backend():
-        case "cpu":
-            # The compiler otherwise orders operations for parallelism, and computes much of the backward pass, as that
-            # of the Gram loss, long before it is needed: a quarter more memory, for two hundredths of the time on two
-            # cores.
-            return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
-        case "gpu":
-            # The compiler otherwise makes one product of those for queries, keys and values, whose result is written in
-            # float32 for other kernels to add the biases to; three products of their own add them and round at once.
-            return {"xla_gpu_dot_merger_threshold_mb": 0}
-    return {}
+    return jax.jit(step, donate_argnums=0, compiler_options=dict(platform.compiler_options))

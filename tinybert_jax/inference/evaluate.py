@@ -4,13 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tinybert_jax.data import Dataset
 from tinybert_jax.inference.predict import predict_logits
 from tinybert_jax.model import BertForQuestionAnswering
 from tinybert_jax.model.bert import Params
-from tinybert_jax.scoring import AnswerConfig, Answers, find_answers, metric_intervals, question_scores, squad_metrics
+from tinybert_jax.scoring import (
+    AnswerConfig,
+    Answers,
+    best_thresholds,
+    find_answers,
+    metric_intervals,
+    question_scores,
+    squad_metrics,
+)
 from tinybert_jax.store.files import write_json
 
 
@@ -32,6 +38,9 @@ def evaluate(
 ) -> Evaluation:
     """Answers every question of `data` and scores the answers by the official SQuAD rules.
 
+    The `best_*` figures are swept over each question's best answer, predicted or not: they do not depend on
+    `answers.null_threshold`.
+
     Args:
         model: the network.
         params: its parameters.
@@ -42,12 +51,18 @@ def evaluate(
     """
     logits = predict_logits(model, params, data.windows, batch_size=batch_size, buckets=buckets)
     found = find_answers(data.examples, data.windows, logits, answers)
-    metrics = squad_metrics(data.examples, found.predictions, found.null_odds, threshold=np.inf)
+    metrics = squad_metrics(data.examples, found.predictions)
+    metrics |= best_thresholds(data.examples, found.best_spans, found.null_odds)
     return Evaluation(metrics | metric_intervals(question_scores(data.examples, found.predictions)), found)
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Writes metrics.json, predictions.json and null_odds.json, each whole or not at all."""
+    """Writes metrics.json, predictions.json, best_spans.json and null_odds.json, each whole or not at all.
+
+    predictions.json is empty where no answer is predicted; best_spans.json is not, so that the official script finds
+    the best threshold from it and null_odds.json.
+    """
     write_json(folder / "metrics.json", evaluation.metrics)
     write_json(folder / "predictions.json", evaluation.answers.predictions)
+    write_json(folder / "best_spans.json", evaluation.answers.best_spans)
     write_json(folder / "null_odds.json", evaluation.answers.null_odds)

@@ -13,6 +13,7 @@ from tinybert_jax.data import Batch, Windows, default_buckets, eval_batches
 from tinybert_jax.data.prefetch import prefetch
 from tinybert_jax.model import BertForQuestionAnswering, forward, freeze
 from tinybert_jax.model.bert import Params
+from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.sharding import data_mesh, replicate, shard_batch
 
 Item = TypeVar("Item")
@@ -74,6 +75,7 @@ def predict_blocks(
     from tqdm import tqdm
 
     mesh = data_mesh()
+    model = model.clone(platform=Platform.of(mesh))
     batch_size = -(-batch_size // mesh.size) * mesh.size
     longest = min(-(-int(windows.lengths.max()) // 64) * 64, model.config.max_positions)
     buckets = buckets or default_buckets(longest)
@@ -85,7 +87,7 @@ def predict_blocks(
             logits = np.empty((len(part.tokens), 2), np.float32)
             batches = prefetch((i, shard_batch(batch, mesh)) for i, batch in eval_batches(part, batch_size, buckets))
             with closing(batches):
-                for indices, rows in _behind((i, _logits(model, params, batch)) for i, batch in batches):
+                for indices, rows in _read_later((i, _logits(model, params, batch)) for i, batch in batches):
                     _place(np.asarray(rows), indices, part, logits)
                     bar.update(len(indices))
             yield logits
@@ -98,7 +100,7 @@ def _place(rows: np.ndarray, indices: np.ndarray, windows: Windows, logits: np.n
         logits[splits] = row[: splits.stop - splits.start]
 
 
-def _behind(items: Iterable[Item], count: int = 2) -> Iterator[Item]:
+def _read_later(items: Iterable[Item], count: int = 2) -> Iterator[Item]:
     """Yields the items, each once the `count` items after it have been drawn: dispatched, here, to the device."""
     pending = deque()
     for item in items:

@@ -10,6 +10,7 @@ from tinybert_jax.model.bert import (
 )
 from tinybert_jax.model.config import BertConfig
 from tinybert_jax.model.ops.frozen import freeze
+from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.model.pretrained import Model, load_pretrained, load_qa_model, save_pretrained
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "BertForQuestionAnswering",
     "Model",
     "Outputs",
+    "Platform",
     "forward",
     "freeze",
     "init_params",

@@ -74,12 +74,13 @@ class SelfAttention(Module):
         rate = c.attention_probs_dropout_prob
         drops = rate > 0 and self.has_rng("dropout")
         key = self.make_rng("dropout") if drops else None
-        match choose_kernel(c.attention_kernel, x.shape[1], q.dtype, c.head_size, drops):
+        shape = {"length": x.shape[1], "head_size": c.head_size}
+        match choose_kernel(c.attention_kernel, self.platform, dtype=q.dtype, drops=drops, **shape):
             case "cudnn":
                 return _Attended(in_cudnn(q, k, v, mask), q, k)
             case "blocks":
-                return _Attended(in_blocks(q, k, v, mask, rate, key), q, k)
-        context, probabilities = formed(q, k, v, mask, rate, key)
+                return _Attended(in_blocks(q, k, v, mask, rate, key, self.platform), q, k)
+        context, probabilities = formed(q, k, v, mask, rate, key, self.platform)
         return _Attended(context, q, k, probabilities)
 
 
@@ -97,12 +98,12 @@ class Attention(Module):
 
     @nn.compact
     def __call__(self, rows: Array, x: Array, mask: Array) -> tuple[Array, _Attended]:
-        attended = SelfAttention(self.config, name="self")(rows, x, mask)
-        return Residual(self.config, name="output")(attended.context.reshape(rows.shape), rows), attended
+        attended = SelfAttention(self.config, self.platform, name="self")(rows, x, mask)
+        return Residual(self.config, self.platform, name="output")(attended.context.reshape(rows.shape), rows), attended
 
 
-class Intermediate(Module):
-    """The feed-forward network's first half."""
+class FeedForward(Module):
+    """The feed-forward network's first half, "intermediate" in the tree."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -114,9 +115,9 @@ class Layer(Module):
 
     @nn.compact
     def __call__(self, rows: Array, x: Array, mask: Array) -> tuple[Array, _Attended]:
-        rows, attended = Attention(self.config, name="attention")(rows, x, mask)
-        wide = Intermediate(self.config, name="intermediate")(rows)
-        return Residual(self.config, name="output")(wide, rows), attended
+        rows, attended = Attention(self.config, self.platform, name="attention")(rows, x, mask)
+        wide = FeedForward(self.config, self.platform, name="intermediate")(rows)
+        return Residual(self.config, self.platform, name="output")(wide, rows), attended
 
 
 class LayerStack(Module):
@@ -129,7 +130,7 @@ class LayerStack(Module):
             rows = x
             if positions is not None and i == self.config.num_hidden_layers - 1:
                 rows = jnp.take_along_axis(x, positions[..., None], axis=1)
-            x, one = Layer(self.config, name=str(i))(rows, x, mask)
+            x, one = Layer(self.config, self.platform, name=str(i))(rows, x, mask)
             states.append(x)
             attended.append(one)
         return states, attended
@@ -140,15 +141,15 @@ class Encoder(Module):
 
     @nn.compact
     def __call__(self, x: Array, mask: Array, positions: Array | None = None) -> tuple[list[Array], list[_Attended]]:
-        return LayerStack(self.config, name="layer")(x, mask, positions)
+        return LayerStack(self.config, self.platform, name="layer")(x, mask, positions)
 
 
 class Bert(Module):
     """Embeddings and encoder."""
 
     def setup(self) -> None:
-        self.embeddings = Embeddings(self.config)
-        self.encoder = Encoder(self.config)
+        self.embeddings = Embeddings(self.config, self.platform)
+        self.encoder = Encoder(self.config, self.platform)
 
     def __call__(self, inputs: Inputs, positions: Array | None = None) -> tuple[list[Array], list[_Attended]]:
         x = self.embeddings(inputs.input_ids, inputs.token_type_ids, inputs.attention_mask)
@@ -175,7 +176,7 @@ class BertForQuestionAnswering(Module):
 
     @nn.compact
     def __call__(self, inputs: Inputs, attention: AttentionOutput = "none") -> Outputs:
-        states, attended = Bert(self.config, name="bert")(inputs)
+        states, attended = Bert(self.config, self.platform, name="bert")(inputs)
         logits = self.dense(self.drop(states[-1], self.head_dropout), 2, "qa_outputs", dtype="float32")
         return _outputs(logits, states, attended, attention)
 
@@ -186,7 +187,7 @@ class MaskedLMPredictions(Module):
     @nn.compact
     def __call__(self, x: Array, embedding: Array) -> Array:
         c = self.config
-        x = MaskedLMTransform(c, name="transform")(x)
+        x = MaskedLMTransform(c, self.platform, name="transform")(x)
         bias = self.param("bias", nn.initializers.zeros, (c.vocab_size,))
         product = jnp.einsum("btd,vd->btv", x, embedding.astype(c.dtype), preferred_element_type=jnp.float32)
         return product + bias
@@ -205,15 +206,15 @@ class MaskedLMHead(Module):
 
     @nn.compact
     def __call__(self, x: Array, embedding: Array) -> Array:
-        return MaskedLMPredictions(self.config, name="predictions")(x, embedding)
+        return MaskedLMPredictions(self.config, self.platform, name="predictions")(x, embedding)
 
 
 class BertForMaskedLM(Module):
     """BERT with the masked-language-model head."""
 
     def setup(self) -> None:
-        self.bert = Bert(self.config)
-        self.cls = MaskedLMHead(self.config)
+        self.bert = Bert(self.config, self.platform)
+        self.cls = MaskedLMHead(self.config, self.platform)
 
     def __call__(self, inputs: Inputs, attention: AttentionOutput = "none") -> Outputs:
         states, attended = self.bert(inputs)
@@ -238,7 +239,7 @@ def forward(
     """Runs `model` on a batch: the one way in that the rest of the project uses.
 
     Args:
-        model: the network.
+        model: the network; its `platform` says what it runs on.
         params: its parameters, `{"bert": …, "qa_outputs": …}` or `{"bert": …, "cls": …}`.
         inputs: a batch (B, T).
         attention: what to return of the attention: queries and keys, probabilities, or nothing.

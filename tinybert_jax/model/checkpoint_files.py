@@ -1,7 +1,9 @@
 """How each format of weights is read, and orbax written. Nothing is ever unpickled without torch's safe loader."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +12,32 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.hub import MSGPACK, ORBAX, SAFETENSORS, SAFETENSORS_INDEX, TORCH, WEIGHTS
+from tinybert_jax.hub import MSGPACK, ORBAX, SAFETENSORS, SAFETENSORS_INDEX, TORCH, TORCH_INDEX, WEIGHTS, check_fetched
 from tinybert_jax.store.files import read_json
 
 Tensors = Iterator[tuple[str, np.ndarray]]
+Reader = Callable[[Path], Tensors]
 
 
 def read_tensors(folder: Path) -> Tensors:
-    """All tensors of the first known weights file in `folder`, under transformers' names.
+    """All tensors of the first known weights file in `folder`, with their names there.
 
     Raises:
-        UserError: no weights file, a shard is missing, or a file cannot be read as what its name says.
+        UserError: no weights file, a shard is missing, a file cannot be read as what its name says, or a Git LFS
+            pointer is in its place.
     """
     present = next((name for name in WEIGHTS if (folder / name).exists()), None)
     if present is None:
         raise UserError(f"{folder} holds no weights: one of {', '.join(WEIGHTS)} is needed")
-    with _errors_name(folder / present):
+    with _reading(folder / present):
         yield from READERS[present](folder / present)
 
 
 @contextmanager
-def _errors_name(path: Path) -> Iterator[None]:
-    """Turns whatever a reader raises into one error that names the file."""
+def _reading(path: Path) -> Iterator[None]:
+    """Turns whatever a reader raises into one error that names the file; a Git LFS pointer is not even tried."""
+    if path.is_file():
+        check_fetched(path)
     try:
         yield
     except UserError:
@@ -40,13 +46,15 @@ def _errors_name(path: Path) -> Iterator[None]:
         raise UserError(f"cannot read the weights in {path}: {type(error).__name__}: {error}") from error
 
 
-def _read_index(path: Path) -> Tensors:
-    for name in sorted(set(read_json(path)["weight_map"].values())):
-        shard = path.parent / name
+def _read_shards(read: Reader, index: Path) -> Tensors:
+    for name in sorted(set(read_json(index)["weight_map"].values())):
+        if not re.fullmatch(r"[^/\\]+", name) or name == "..":
+            raise UserError(f"{index} must name its shards as files beside it, got {name!r}")
+        shard = index.parent / name
         if not shard.is_file():
             raise UserError(f"the index names a shard that is not there: {shard}")
-        with _errors_name(shard):
-            yield from _read_safetensors(shard)
+        with _reading(shard):
+            yield from read(shard)
 
 
 def _read_safetensors(path: Path) -> Tensors:
@@ -64,8 +72,14 @@ def _read_torch(path: Path) -> Tensors:
         raise UserError(
             f"{path} is a PyTorch pickle, read through torch's safe loader: pip install 'tinybert-jax[torch]'"
         ) from error
-    for name, tensor in torch.load(path, map_location="cpu", weights_only=True).items():
-        yield name, tensor.float().numpy()
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    for name, tensor in content.get("state_dict", content).items():  # some trainers put more beside the weights
+        if not isinstance(tensor, torch.Tensor):
+            raise UserError(f"{path} must hold tensors alone, got {name!r}, a {type(tensor).__name__}")
+        stored = tensor.detach()
+        if stored.is_quantized:  # as whole numbers, which are refused by name
+            stored = stored.int_repr()
+        yield name, (stored.float() if stored.dtype == torch.bfloat16 else stored).numpy()
 
 
 def _read_msgpack(path: Path) -> Tensors:
@@ -91,12 +105,13 @@ def _named(params: Any) -> Tensors:
 
 
 # A format of weights is one name in hub.WEIGHTS, and one reader here.
-READERS: dict[str, Callable[[Path], Tensors]] = {
+READERS: dict[str, Reader] = {
     SAFETENSORS: _read_safetensors,
-    SAFETENSORS_INDEX: _read_index,
+    SAFETENSORS_INDEX: partial(_read_shards, _read_safetensors),
     ORBAX: _read_orbax,
     MSGPACK: _read_msgpack,
     TORCH: _read_torch,
+    TORCH_INDEX: partial(_read_shards, _read_torch),
 }
 
 

@@ -1,14 +1,26 @@
 """The shape of a BERT or a RoBERTa."""
 
 import dataclasses
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from tinybert_jax.errors import UserError, check, check_least
+from tinybert_jax.model.config_keys import PLAIN, WITHOUT_EFFECT
 from tinybert_jax.model.ops.attention import AttentionKernel
 
-Activation = Literal["gelu", "gelu_new", "relu"]
+Activation = Literal[
+    "gelu",
+    "gelu_new",
+    "relu",
+    "gelu_python",
+    "gelu_fast",
+    "gelu_pytorch_tanh",
+    "quick_gelu",
+    "silu",
+]
 Dtype = Literal["float32", "bfloat16"]
 ModelType = Literal["bert", "roberta"]
 
@@ -65,7 +77,14 @@ class BertConfig:
         for field, allowed in _NAMES.items():
             names, value = get_args(allowed), getattr(self, field)
             check(field, repr(value), value in names, f"one of {', '.join(names)}")
-        check_least(self, **dict.fromkeys(_SIZES, 1))
+        for field in (*_SIZES, "pad_token_id"):
+            value = getattr(self, field)
+            check(field, repr(value), type(value) is int, "a whole number")
+        for field in ("hidden_dropout_prob", "attention_probs_dropout_prob", "layer_norm_eps", "initializer_range"):
+            value = getattr(self, field)
+            check(field, repr(value), type(value) in (int, float) and math.isfinite(value), "a finite number")
+        check_least(self, **dict.fromkeys(_SIZES, 1), initializer_range=0)
+        check("layer_norm_eps", self.layer_norm_eps, self.layer_norm_eps > 0, "over 0")
         if self.hidden_size % self.num_attention_heads:
             raise UserError(
                 f"num_attention_heads must divide hidden_size, got {self.num_attention_heads} heads "
@@ -94,24 +113,32 @@ class BertConfig:
     def from_transformers(cls, config: Mapping[str, Any]) -> "BertConfig":
         """Reads the content of a transformers `config.json`.
 
-        A missing `model_type` is taken as BERT and keys this project has no use for are passed over: TinyBERT's
-        released checkpoints need both. `dtype` is ours alone: there it names the stored precision.
+        A missing `model_type` is taken as BERT and keys without effect here are passed over: TinyBERT's released
+        checkpoints need both. `dtype` is ours alone: there it names the stored precision.
 
         Raises:
-            UserError: another architecture, relative positions, or a value out of range.
+            UserError: another architecture, a key that makes another network of it, or a value out of range.
         """
         kind = config.get("model_type", "bert")
         got = f"{kind!r}: only their checkpoints can be loaded"
         check("model_type", got, kind in get_args(ModelType), '"bert" or "roberta"')
-        positions = config.get("position_embedding_type", "absolute")
-        check("position_embedding_type", repr(positions), positions == "absolute", '"absolute"')
+        for key, plain in PLAIN.items():
+            value = config.get(key)
+            as_is = value is None or value == plain
+            check(key, f"{value!r}: only plain encoders can be loaded", as_is, json.dumps(plain))
         known = {field.name for field in dataclasses.fields(cls)} - _OURS
         given = {key: value for key, value in config.items() if key in known and value is not None}
         return cls(**(_ROBERTA_DEFAULTS if kind == "roberta" else {}) | given)
 
-    def to_transformers(self, task: str = "QuestionAnswering") -> dict[str, Any]:
-        """The content of a `config.json` for transformers' class of that task, `BertFor…` or `RobertaFor…`."""
+    @classmethod
+    def unknown_keys(cls, config: Mapping[str, Any]) -> list[str]:
+        """The keys of a transformers `config.json` of which `from_transformers` cannot say what they change."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        return sorted(config.keys() - known - PLAIN.keys() - WITHOUT_EFFECT)
+
+    def to_transformers(self, kind: str = "ForQuestionAnswering") -> dict[str, Any]:
+        """The content of a `config.json` for transformers' class of that kind, `BertFor…` or `RobertaModel`."""
         fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in _OURS}
         fields["dtype"] = "float32"  # the precision the parameters are stored in
         tokens = _ROBERTA_TOKENS if self.model_type == "roberta" else {}
-        return {"architectures": [f"{self.model_type.capitalize()}For{task}"], **fields, **tokens}
+        return {"architectures": [f"{self.model_type.capitalize()}{kind}"], **fields, **tokens}

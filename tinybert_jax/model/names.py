@@ -5,7 +5,7 @@ that of its leaf, which PyTorch, Flax and BERT's first releases spell differentl
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 TreePath = tuple[str, ...]
@@ -17,17 +17,14 @@ class Family(NamedTuple):
     Attributes:
         modules: our modules that the family names otherwise, as dotted paths with "*" for a layer's number. The
             longest that begins a path decides; what is listed nowhere keeps its name.
-        elsewhere: a pattern of what other classes keep in the same file, or what is derived: no parameter of ours.
+        elsewhere: a pattern of what other classes keep in the same file: no parameter of ours.
     """
 
     modules: dict[str, str]
     elsewhere: str
 
 
-_BERTS_ELSEWHERE = (
-    r"(\w+\.)?pooler\..+|classifier\..+|fit_dense(s\.\d+)?\..+|lm_head\..+|cls\.seq_relationship\..+"
-    r"|cls\.predictions\.decoder\..+|(\w+\.)?embeddings\.position_ids"
-)
+_BERTS_ELSEWHERE = r"(\w+\.)?pooler\..+|classifier\..+|fit_dense(s\.\d+)?\..+|lm_head\..+|cls\.seq_relationship\..+"
 FAMILIES = {
     "bert": Family({}, _BERTS_ELSEWHERE),
     "roberta": Family({"bert": "roberta"}, _BERTS_ELSEWHERE),
@@ -35,6 +32,8 @@ FAMILIES = {
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
 _FIRST_RELEASES = {"scale": "gamma", "bias": "beta"}  # of LayerNorm
+# Copies of parameters, and constants.
+_DERIVED = re.compile(r"cls\.predictions\.decoder\..+|(\w+\.)?embeddings\.(position_ids|token_type_ids)")
 _HEADS = ("qa_outputs", "cls")
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")  # a layer's
 
@@ -76,9 +75,14 @@ def places(family: str, paths: Iterable[TreePath]) -> dict[str, Place]:
     return found
 
 
-def is_elsewhere(family: str, name: str, head: str) -> bool:
-    """Whether a stored tensor belongs to another head than `head`, or is derived from others."""
-    other_heads = tuple(f"{_stored_module(family, (other,))}." for other in _HEADS if other != head)
+def is_derived(name: str) -> bool:
+    """Whether a stored tensor follows from others, or from nothing."""
+    return _DERIVED.fullmatch(name) is not None
+
+
+def is_elsewhere(family: str, name: str, heads: Collection[str]) -> bool:
+    """Whether a stored tensor belongs to another head than `heads`."""
+    other_heads = tuple(f"{_stored_module(family, (other,))}." for other in _HEADS if other not in heads)
     return name.startswith(other_heads) or re.fullmatch(FAMILIES[family].elsewhere, name) is not None
 
 

@@ -5,10 +5,9 @@ differs from the tree that the config promises is reported at once.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,18 +15,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tinybert_jax.errors import UserError
 from tinybert_jax.hub import locate
-from tinybert_jax.model.bert import BertForMaskedLM, BertForQuestionAnswering, init_params
+from tinybert_jax.model.bert import BertForQuestionAnswering
 from tinybert_jax.model.checkpoint_files import read_tensors
 from tinybert_jax.model.config import BertConfig
-from tinybert_jax.model.names import TreePath, is_elsewhere, is_transposed, places, stored_name
+from tinybert_jax.model.names import TreePath, is_transposed, stored_name
+from tinybert_jax.model.tree import ROOTS, Head, assemble, check_tree, fresh_head, heads_of, shapes
 from tinybert_jax.store.files import atomic_path, read_json, write_json
 
-Head = Literal["question-answering", "masked-lm"]
-_Tree = dict[TreePath, np.ndarray]
-
-_MODELS = {"question-answering": BertForQuestionAnswering, "masked-lm": BertForMaskedLM}
-_HEADS = {"question-answering": "qa_outputs", "masked-lm": "cls"}
-_TASKS = {"question-answering": "QuestionAnswering", "masked-lm": "MaskedLM"}
+_KINDS = {"qa_outputs": "ForQuestionAnswering", "cls": "ForMaskedLM", "bert": "Model"}  # by what the tree holds
 
 
 class MissingHeadWarning(UserWarning):
@@ -40,8 +35,8 @@ def load_pretrained(
     """Loads a BERT or a RoBERTa from a transformers checkpoint.
 
     Args:
-        name_or_path: a hub id, or a folder with `config.json` and one of `model.safetensors`, a sharded
-            safetensors index, `flax_model.msgpack`, `pytorch_model.bin` (extra `torch`), or an orbax folder of ours.
+        name_or_path: a hub id, or a folder with `config.json` and one of `model.safetensors`, `flax_model.msgpack`,
+            `pytorch_model.bin` (extra `torch`), the index of either's shards, or an orbax folder of ours.
         head: which head to load beside the encoder; "masked-lm" for a BERT alone.
         seed: initialises the head where the checkpoint has none; a warning then names it.
 
@@ -54,16 +49,49 @@ def load_pretrained(
     """
     folder = locate(name_or_path)
     config = load_config(folder)
-    expected = _shapes(config, head)
-    found = _to_tree(read_tensors(folder), config.model_type, expected, _HEADS[head])
-    if not any(path[0] == _HEADS[head] for path in found):  # a fresh head is what fine-tuning starts from
-        fresh = _fresh_head(config, head, seed)
+    found = assemble(read_tensors(folder), config, [head]).found
+    if not any(path[0] == ROOTS[head] for path in found):  # a fresh head is what fine-tuning starts from
+        fresh = fresh_head(config, head, seed)
         names = ", ".join(sorted(".".join(path) for path in fresh))
         message = f"{name_or_path} has no {head} head: {names} start at random (seed {seed})"
         warnings.warn(message, MissingHeadWarning, stacklevel=2)
         found |= fresh
-    _check(name_or_path, expected, found)
+    expected = shapes(config, head)
+    check_tree(name_or_path, expected, found)
     return config, unflatten_dict({path: found[path] for path in expected})
+
+
+class Stored(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+        config: its shape.
+        params: the encoder, and the head that it has: `{"bert": …}`, with "qa_outputs" or else "cls" where stored.
+        left_out: names of stored tensors that belong to other heads.
+    """
+
+    config: BertConfig
+    params: dict[str, Any]
+    left_out: list[str]
+
+
+def load_stored(name_or_path: str | Path) -> Stored:
+    """Loads what a checkpoint holds, and adds nothing: its encoder, and its span head or else its masked-LM head.
+
+    Raises:
+        UserError: as `load_pretrained`.
+    """
+    folder = locate(name_or_path)
+    config = load_config(folder)
+    heads = heads_of(config)
+    found, left_out = assemble(read_tensors(folder), config, heads)
+    held: list[Head] = [head for head in heads if any(path[0] == ROOTS[head] for path in found)]
+    others = {ROOTS[head] for head in held[1:]}
+    left_out += [stored_name(config.model_type, path) for path in found if path[0] in others]
+    found = {path: leaf for path, leaf in found.items() if path[0] not in others}
+    expected = _shapes_of(config, {path[0] for path in found})
+    check_tree(name_or_path, expected, found)
+    return Stored(config, unflatten_dict({path: found[path] for path in expected}), left_out)
 
 
 def load_trained(name_or_path: str | Path, head: Head, complaint: str) -> tuple[BertConfig, dict[str, Any]]:
@@ -106,7 +134,7 @@ def load_qa_model(name_or_path: str) -> Model:
 
 
 def load_config(folder: str | Path) -> BertConfig:
-    """Reads a folder's `config.json`.
+    """Reads a folder's `config.json`; a warning names keys that are unknown.
 
     Raises:
         UserError: missing, not JSON, or not a model this project can hold.
@@ -115,9 +143,11 @@ def load_config(folder: str | Path) -> BertConfig:
     content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object, got {type(content).__name__}")
+    if unknown := BertConfig.unknown_keys(content):
+        warnings.warn(f"{path} has keys that are unknown here, and passed over: {', '.join(unknown)}", stacklevel=2)
     try:
         return BertConfig.from_transformers(content)
-    except (UserError, TypeError) as error:
+    except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
 
@@ -129,7 +159,7 @@ def save_pretrained(
     Args:
         folder: created, or replaced as a whole once everything is written.
         config: the model's shape.
-        params: as `load_pretrained` returns them; stored as float32.
+        params: as `load_pretrained` or `load_stored` returns them; stored as float32.
         tokenizer: a transformers tokenizer, saved beside the weights when given.
 
     Raises:
@@ -137,12 +167,11 @@ def save_pretrained(
     """
     from safetensors.numpy import save_file
 
-    head: Head = "masked-lm" if "cls" in params else "question-answering"
     found = {path: np.asarray(jax.device_get(leaf), np.float32) for path, leaf in flatten_dict(params).items()}
-    _check("the given parameters", _shapes(config, head), found)
+    check_tree("the given parameters", _shapes_of(config, params), found)
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        write_json(temporary / "config.json", config.to_transformers(_TASKS[head]))
+        write_json(temporary / "config.json", config.to_transformers(kind_of(params)))
         if tokenizer is not None:
             tokenizer.save_pretrained(str(temporary))
         # safetensors stores the buffer as it lies in memory: a transposed view would be written scrambled.
@@ -153,46 +182,12 @@ def save_pretrained(
         save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
 
 
-def _shapes(config: BertConfig, head: Head) -> Mapping[TreePath, Any]:
-    """What the config promises, as shapes: nothing is computed."""
-    if head == "masked-lm" and config.model_type != "bert":
-        raise UserError(
-            f"the masked-lm head is supported for BERT alone, got model_type {config.model_type!r}: "
-            "use the question-answering head"
-        )
-    return flatten_dict(jax.eval_shape(partial(init_params, _MODELS[head](config)), jax.random.key(0)))
+def kind_of(params: Collection[str]) -> str:
+    """The end of the name of transformers' class that holds such parameters: "ForMaskedLM", say."""
+    return next(kind for root, kind in _KINDS.items() if root in params or root == "bert")
 
 
-def _fresh_head(config: BertConfig, head: Head, seed: int) -> _Tree:
-    # under jit, the encoder's random numbers, which nobody reads, are not drawn
-    initialise = jax.jit(lambda key: init_params(_MODELS[head](config), key)[_HEADS[head]])
-    leaves = flatten_dict({_HEADS[head]: initialise(jax.random.key(seed))})
-    return {path: np.asarray(leaf) for path, leaf in leaves.items()}
-
-
-def _to_tree(tensors: Iterable[tuple[str, np.ndarray]], family: str, expected: Iterable[TreePath], head: str) -> _Tree:
-    """The tensors by their place in our tree; other heads' are passed over, and unknown ones keep their name."""
-    known = places(family, expected)
-    found: _Tree = {}
-    for name, array in tensors:
-        if name not in known and is_elsewhere(family, name, head):
-            continue
-        path, transposed = known.get(name, ((name,), False))
-        if path in found:
-            raise UserError(f"the checkpoint holds {'.'.join(path)} twice, the second time as {name!r}")
-        found[path] = np.asarray(array.T if transposed else array, np.float32, order="C")
-    return found
-
-
-def _check(source: object, expected: Mapping[TreePath, Any], found: Mapping[TreePath, Any]) -> None:
-    """Raises one error with every difference between the two trees."""
-    describe: Callable[[TreePath], str] = ".".join
-    lines = [f"  unexpected  {describe(p)}, shape {found[p].shape}" for p in sorted(found.keys() - expected.keys())]
-    lines += [f"  missing     {describe(p)}, shape {expected[p].shape}" for p in sorted(expected.keys() - found.keys())]
-    lines += [
-        f"  misshapen   {describe(p)}: config.json says {expected[p].shape}, the tensor is {found[p].shape}"
-        for p in sorted(expected.keys() & found.keys())
-        if expected[p].shape != found[p].shape
-    ]
-    if lines:
-        raise UserError(f"{source} does not hold the model that its config promises:\n" + "\n".join(lines))
+def _shapes_of(config: BertConfig, roots: Collection[str]) -> Mapping[TreePath, Any]:
+    """The shapes of an encoder with the heads among `roots`."""
+    head: Head = "masked-lm" if "cls" in roots else "question-answering"
+    return {path: leaf for path, leaf in shapes(config, head).items() if path[0] in ("bert", *roots)}

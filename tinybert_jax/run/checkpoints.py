@@ -1,24 +1,33 @@
 """Checkpoints of a stage: orbax, written beside training, restored exactly."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN, PolicyCheckpointInfo
 
 from tinybert_jax.distill import TrainState
 from tinybert_jax.errors import UserError
+from tinybert_jax.run.held_out import Evaluation
+from tinybert_jax.run.hooks import Hook, Publish, StageRun
 
 
 class Checkpoints:
-    """The latest checkpoints of one stage, in a folder; a context manager that waits for the last write on exit.
+    """The latest checkpoints of one stage, and its best, in a folder; on exit it waits for the last write.
 
     A checkpoint appears under its name only once it is complete, so a killed run leaves the one before.
+
+    Attributes:
+        best: the step that is kept however many follow; None for no such step.
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        self.best: int | None = None
+        policy = AnyPreservationPolicy([LatestN(keep), _Best(self)])
+        options = ocp.CheckpointManagerOptions(preservation_policy=policy, create=True)
         self._folder = folder.absolute()  # orbax takes no other
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
@@ -43,9 +52,20 @@ class Checkpoints:
             UserError: the checkpoint cannot be read, or is of other parameters.
         """
         step = self._manager.latest_step()
-        if step is None:
-            return 0, fresh
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, fresh)
+        return (0, fresh) if step is None else (step, self.at(step, fresh))
+
+    def at(self, step: int, like: TrainState) -> TrainState:
+        """The checkpoint of a step.
+
+        Args:
+            step: one that was saved, and is kept.
+            like: gives shapes, types and sharding.
+
+        Raises:
+            UserError: as `restore`.
+        """
+        self._manager.wait_until_finished()
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
             state: Any = self._manager.restore(step, args=ocp.args.StandardRestore(target))
         except Exception as error:  # orbax raises whatever its storage does; to the user all mean one thing
@@ -54,4 +74,35 @@ class Checkpoints:
                 f"cannot restore the checkpoint {self._folder / str(step)}: {reason}; "
                 "remove that folder to continue from the one before"
             ) from error
-        return step, state
+        return state
+
+
+class _Best:
+    """orbax's rule for what to keep: the step that is the best now."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+
+    def should_preserve(self, checkpoints: Sequence[PolicyCheckpointInfo], *, context: Any) -> Sequence[bool]:
+        return [info.step == self._checkpoints.best for info in checkpoints]
+
+
+class Checkpointing(Hook):
+    """A checkpoint every some steps, and of the best step; it comes after the evaluation that says which that is."""
+
+    def __init__(self, checkpoints: Checkpoints, every: int, evaluation: Evaluation) -> None:
+        self._checkpoints, self._save_every, self._evaluation = checkpoints, every, evaluation
+
+    def start(self, run: StageRun, publish: Publish) -> None:
+        """Keeps what was the best before."""
+        self._keep_best()
+
+    def step(self, done: int, state: TrainState, metrics: Mapping[str, Any]) -> None:
+        """Saves the state where it is due."""
+        self._keep_best()
+        if done % self._save_every == 0 or done == self._checkpoints.best:
+            self._checkpoints.save(done, state)
+
+    def _keep_best(self) -> None:
+        best = self._evaluation.best
+        self._checkpoints.best = None if best is None else best.step

@@ -1,41 +1,75 @@
 """The command line of a run: `RECIPE [--preset NAME] [--overrides] --output DIR`."""
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Annotated
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.run.presets import PRESETS
+from tinybert_jax.run.presets import PRESETS, PresetName
 from tinybert_jax.run.recipe import Recipe, with_preset
+from tinybert_jax.run.recipe_file import read_recipe, run_recipe_file
 from tinybert_jax.run.recipes import RECIPES
+
+_SOURCE = "a recipe's name, a recipe.json, or FILE.py:NAME, which is executed"
+_PRESET = "a known system's objectives, updates and augmentation; other flags override it"
 
 
 def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path]:
     """Reads `RECIPE [--preset NAME] [--overrides] --output DIR`.
 
     Raises:
-        UserError: no recipe of that name.
+        UserError: no such recipe.
     """
+    if not arguments or arguments[0] in ("-h", "--help"):
+        recipes = (f"    {name:32}{_summary(name)}" for name in RECIPES)
+        print(description, f"RECIPE is {_SOURCE}. The names:", "", *recipes, "", sep="\n")
+        print("All options: tinybert train RECIPE --help")
+        sys.exit(0)
     import tyro
 
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(description, f"Recipes: {', '.join(RECIPES)}. Options: tinybert train RECIPE --help", sep="\n")
-        sys.exit(0)
-    name, *overrides = arguments
-    if name not in RECIPES:
-        raise UserError(f"unknown recipe {name!r}: one of {', '.join(RECIPES)} must come first")
-    # Before the rest, as what follows overrides it.
-    presets = argparse.ArgumentParser(prog=f"tinybert train {name}", add_help=False, allow_abbrev=False)
-    presets.add_argument("--preset", choices=PRESETS, help="a known system's objectives, updates and augmentation")
-    chosen, overrides = presets.parse_known_args(overrides)
-    recipe = RECIPES[name]() if chosen.preset is None else with_preset(RECIPES[name](), PRESETS[chosen.preset])
-    without_prefix = tyro.conf.arg(name="")
+    source_arg, preset_arg = tyro.conf.arg(metavar="RECIPE", help=_SOURCE), tyro.conf.arg(help=_PRESET)
+    output_arg, without_prefix = tyro.conf.arg(help="the run's folder"), tyro.conf.arg(name="")
 
-    def run(recipe: Annotated[Recipe, without_prefix], output: Path) -> tuple[Recipe, Path]:
+    def base(
+        source: Annotated[tyro.conf.Positional[str], source_arg],
+        preset: Annotated[PresetName | None, preset_arg] = None,
+    ) -> Recipe:
+        recipe = find_recipe(source)
+        return recipe if preset is None else with_preset(recipe, PRESETS[preset])
+
+    def run(
+        source: Annotated[tyro.conf.Positional[str], source_arg],
+        recipe: Annotated[Recipe, without_prefix],
+        output: Annotated[Path, output_arg],
+        preset: Annotated[PresetName | None, preset_arg] = None,
+    ) -> tuple[Recipe, Path]:
         return recipe, output
 
-    run.__defaults__ = (recipe, tyro.MISSING)
-    program, description = f"tinybert train {name}", f"{RECIPES[name].__doc__}\n{presets.format_help()}"
-    config = (tyro.conf.AvoidSubcommands,)
-    return tyro.cli(run, prog=program, description=description, args=overrides, config=config)
+    options = {"prog": f"tinybert train {arguments[0]}", "args": arguments}
+    # What the flags override has to be known before they can be read.
+    recipe, _ = tyro.cli(base, return_unknown_args=True, add_help=False, **options)
+    run.__defaults__ = (recipe, tyro.MISSING, None)
+    return tyro.cli(run, description=_summary(arguments[0]), config=(tyro.conf.AvoidSubcommands,), **options)
+
+
+def _summary(source: str) -> str:
+    """What a recipe is, in a line."""
+    return (RECIPES[source].__doc__ or "").splitlines()[0] if source in RECIPES else f"The recipe of {source}."
+
+
+def find_recipe(source: str) -> Recipe:
+    """The recipe of a name, of a JSON file, or of a Python file and the name of a recipe in it, "FILE.py:NAME".
+
+    Raises:
+        UserError: there is none, or it is not sound.
+    """
+    path, _, name = source.rpartition(":")
+    if source in RECIPES:
+        return RECIPES[source]()
+    if Path(path).suffix == ".py":
+        return run_recipe_file(Path(path), name)
+    if Path(source).suffix == ".json":
+        return read_recipe(Path(source))
+    raise UserError(
+        f"unknown recipe {source!r}: one of {', '.join(RECIPES)} must come first, or a recipe.json, or FILE.py:NAME"
+    )

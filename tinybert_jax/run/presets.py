@@ -29,10 +29,17 @@ class Preset:
     augment: AugmentRules
 
 
-# Departures. haystack never trained its projections and used the last one for every state (a leaked loop variable).
-# Its plain means include padding, so its figures need batches padded to the full length: `--buckets 384`. Its candidate
-# words were what was left of the masked LM's first k without "##" pieces, and could be the word itself; here they are k
-# other words. The ids of its copies repeated, and words beyond position 510 were never replaced.
+# haystack's plain means include padding, so its figures need batches padded to the full length: `--buckets 384`. Its
+# `doc_stride` is the step from window to window: `--windows.stride-means step`. Departures:
+# - It never trained its projections, and of those of states 0 to L_s took that of L_s − 1 for every state (a leaked
+#   loop variable).
+# - In stage 2 it trains one scalar more, `temperature_for_confidence`, which divides the student's logits, counts in
+#   the norm that gradients are clipped by, and is not in the exported model: 1.01 after 18 updates at 2e-3, so that
+#   losses part by 2e-3 within five updates. Here logits are the model's.
+# - Where several word pieces share one range of characters, its label starts at the last of them, ours at the first.
+#   Where a window ends just before an answer's last token, its end label is the [SEP]; here the window holds no answer.
+# - Its candidate words were what was left of the masked LM's first k without "##" pieces, and could be the word itself;
+#   here they are k other words. The ids of its copies repeated, and words beyond position 510 were never replaced.
 HAYSTACK = Preset(
     source="deepset haystack 1.26, TinyBERT distillation and augment_squad",
     objectives={
@@ -52,19 +59,21 @@ HAYSTACK = Preset(
     ),
 )
 
-# Departures. For its classes it averages the soft cross-entropy over them; over tokens that would be a mean over the
-# length, so start and end are summed over tokens here, as everywhere else. Its augmentation was written for sentences
-# without answers: candidates are as above, and of the same kind as the words they replace; the text outside of these
-# stays as it is, where theirs became lower-case words joined by spaces.
+# Rates are a recipe's, so that stage 1's constant one is too: `--stages.0.warmup 0 --stages.0.schedule constant`.
+# Departures:
+# - For its classes it averages the soft cross-entropy over them; over tokens that would be a mean over the length, so
+#   start and end are summed over tokens here, as everywhere else.
+# - Its augmentation was written for sentences without answers: candidates are as above, and of the same kind as the
+#   words they replace; the text outside of these stays as it is, where theirs became lower-case words joined by spaces.
 HUAWEI = Preset(
     source="huawei-noah/Pretrained-Language-Model, TinyBERT's task_distill.py and data_augmentation.py",
     objectives={
         "intermediate": Intermediate(
             padding="counted", projection=Projection("shared", bias=True, always=True), teacher_dropout=True
         ),
-        "prediction": Prediction(padding="counted", teacher_dropout=True),
+        "prediction": Prediction(padding="counted", teacher_dropout=True, scale_by_temperature=False),
     },
-    rule=UpdateRule(bias_correction=False, eps=1e-6, decay="matrices", clip="tensor"),
+    rule=UpdateRule(bias_correction=False, eps=1e-6, decay="matrices", clip="tensor", fractional_warmup=True),
     augment=AugmentRules(words="a-z", pair=True, context=512),
 )
 

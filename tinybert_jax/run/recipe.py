@@ -9,7 +9,7 @@ from tinybert_jax.augment.rules import AugmentConfig
 from tinybert_jax.data.batches import default_buckets
 from tinybert_jax.data.windows import WindowConfig
 from tinybert_jax.distill import Objective, OptimizerConfig
-from tinybert_jax.errors import UserError, check_least
+from tinybert_jax.errors import UserError, check, check_least
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.run.presets import Preset
 from tinybert_jax.scoring import AnswerConfig
@@ -63,6 +63,12 @@ class Recipe:
         augment: makes that data out of `train` where `augmented` names none; without either, they use `train`.
         train_questions: train on a random sample of that many questions.
         dev_questions: score a random sample of that many questions.
+        hold_out_questions: the share of `train`'s articles, or contexts where it has no titles, whose questions are
+            held out of training, for `eval_every`.
+        eval_every: steps between scorings on these, in every stage that trains to answer; not in stage 1. A stage's
+            last step is scored too.
+        keep: what a scored stage ends with, its last step or its best F1 on the held-out questions.
+        patience: a scored stage ends early, once so many scorings in a row were no better than its best.
         windows: how text is cut into windows.
         answers: how answers are read off the logits.
         buckets: batch lengths in tokens; empty for the defaults below `windows.max_seq_len`.
@@ -92,6 +98,10 @@ class Recipe:
     augment: AugmentConfig | None = None
     train_questions: int | None = None
     dev_questions: int | None = None
+    hold_out_questions: float = 0.0
+    eval_every: int | None = None
+    keep: Literal["best", "last"] = "last"
+    patience: int | None = None
     windows: WindowConfig = WindowConfig()
     answers: AnswerConfig = AnswerConfig()
     buckets: tuple[int, ...] = ()
@@ -106,9 +116,9 @@ class Recipe:
     synthetic: SyntheticTask | None = None
 
     def __post_init__(self) -> None:
-        for name in ("train_questions", "dev_questions", "eval_batch_size", "checkpoint_every", "log_every"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        least = {"train_questions": 1, "dev_questions": 1, "eval_every": 1, "patience": 1, "seed": 0}
+        check_least(self, **least, eval_batch_size=1, checkpoint_every=1, log_every=1)
+        self._check_held_out()
         if not self.stages:
             raise UserError("a recipe needs at least one stage, got none")
         if self.teacher is None and any(stage.objective.uses_teacher for stage in self.stages):
@@ -120,6 +130,26 @@ class Recipe:
                 "prediction does, each one able to train from the cache, and a --teacher-cache that is not off; got "
                 f"{', '.join(self.more_teachers)} with teacher_cache {self.teacher_cache!r} and {len(cacheable)} such "
                 f"stages, {sum(cacheable)} able"
+            )
+
+    def _check_held_out(self) -> None:
+        share = self.hold_out_questions
+        check("hold_out_questions", share, 0 <= share < 1, "a share of the articles, in [0, 1)")
+        if self.eval_every is None:
+            wanting = {"hold_out_questions": share > 0, "keep": self.keep == "best", "patience": self.patience}
+            for name in (name for name, given in wanting.items() if given):
+                raise UserError(f"{name} {getattr(self, name)} needs scores on held-out questions: give eval_every too")
+        elif not share:
+            raise UserError(
+                f"eval_every {self.eval_every} scores on questions held out of training: give hold_out_questions, "
+                "0.05 say, the share of the articles"
+            )
+        elif not any(stage.objective.trains_answers for stage in (*self.teacher_stages, *self.stages)):
+            raise UserError(f"eval_every {self.eval_every} scores answers: it needs a stage that trains to answer")
+        if share and self.augmented is not None:
+            raise UserError(
+                f"hold_out_questions {share} cannot be taken out of augmented copies that are there already, got "
+                f"augmented {self.augmented}: leave it out, and give augment, which makes copies of what is left"
             )
 
     @property

@@ -73,6 +73,7 @@ def tinybert_6l_768d_squad2() -> Recipe:
             Stage(objective=Prediction(), epochs=5, batch_size=26, learning_rate=3e-5, warmup=0.2),
         ),
         augment=AugmentConfig(copies=20),
+        windows=WindowConfig(stride_means="step"),
         buckets=(384,),
         train=_SQUAD_2_TRAIN,
         dev=_SQUAD_2_DEV,
@@ -89,7 +90,8 @@ def tinybert_6l_768d_squad2_paper() -> Recipe:
     of the recipe above, as the paper's for SQuAD are not all given.
     """
     card = tinybert_6l_768d_squad2()
-    return with_preset(dataclasses.replace(card, name=f"{card.name}-paper", buckets=_FINE_BUCKETS), PAPER)
+    recipe = dataclasses.replace(card, name=f"{card.name}-paper", windows=WindowConfig(), buckets=_FINE_BUCKETS)
+    return with_preset(recipe, PAPER)
 
 
 def tinybert_4l_312d_squad2() -> Recipe:
@@ -104,6 +106,7 @@ def tinybert_4l_312d_squad2() -> Recipe:
         tinybert_6l_768d_squad2(),
         name="tinybert-4l-312d-squad2",
         student="huawei-noah/TinyBERT_General_4L_312D",
+        windows=WindowConfig(),
         buckets=_FINE_BUCKETS,
     )
     return with_preset(recipe, RECOMMENDED)

@@ -45,8 +45,8 @@ def run_one_at_a_time() -> None:
 def keep_freed_memory() -> None:
     """Has glibc's malloc reuse what it holds instead of returning every large buffer to the kernel.
 
-    XLA's CPU backend allocates its temporaries anew each step; by default each of them is mapped, zeroed page by page
-    and unmapped again. Does nothing where malloc is not glibc's; a preloaded allocator is left as it is.
+    XLA's CPU backend allocates its temporaries again at each step; by default each of them is mapped, zeroed page by
+    page and unmapped again. Does nothing where malloc is not glibc's; a preloaded allocator is left as it is.
     """
     if platform.libc_ver()[0] != "glibc":
         return

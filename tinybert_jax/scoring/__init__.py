@@ -8,12 +8,20 @@ from tinybert_jax.scoring.bootstrap import (
     metric_intervals,
     paired_bootstrap,
 )
-from tinybert_jax.scoring.metrics import exact_score, f1_score, normalize_answer, question_scores, squad_metrics
+from tinybert_jax.scoring.metrics import (
+    best_thresholds,
+    exact_score,
+    f1_score,
+    normalize_answer,
+    question_scores,
+    squad_metrics,
+)
 
 __all__ = [
     "AnswerConfig",
     "Answers",
     "Difference",
+    "best_thresholds",
     "exact_score",
     "f1_score",
     "find_answers",

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinybert_jax.data.example import Example
 from tinybert_jax.data.windows import Windows
-from tinybert_jax.errors import UserError
+from tinybert_jax.errors import UserError, check_least
 
 # The odds of a question whose context holds no token: surely no answer. Finite, as JSON knows no infinity.
 NO_SPAN_ODDS = float(np.finfo(np.float32).max)
@@ -31,9 +31,7 @@ class AnswerConfig:
     null_threshold: float = 0.0
 
     def __post_init__(self):
-        for name in ("n_best", "max_answer_len"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_least(self, n_best=1, max_answer_len=1)
 
 
 class Answers(NamedTuple):
@@ -49,6 +47,11 @@ class Answers(NamedTuple):
     predictions: dict[str, str]
     null_odds: dict[str, float]
     n_best: dict[str, list[dict]]
+
+    @property
+    def best_spans(self) -> dict[str, str]:
+        """Each question's best answer, whatever its null odds; "" where the context holds no token."""
+        return {key: spans[0]["text"] if spans else "" for key, spans in self.n_best.items()}
 
 
 class _Spans(NamedTuple):

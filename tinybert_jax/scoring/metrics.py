@@ -79,8 +79,8 @@ def squad_metrics(
     Args:
         examples: the questions, as for `question_scores`.
         predictions: their answers, as for `question_scores`.
-        null_odds: as for `question_scores`; adds the `best_*` figures.
-        threshold: as for `question_scores`; the `best_*` figures do not depend on it.
+        null_odds: as for `question_scores`; adds the figures of `best_thresholds`.
+        threshold: as for `question_scores`; the figures of `best_thresholds` do not depend on it.
 
     Returns:
         exact, f1, total; HasAns_* and NoAns_* likewise if there are such questions; and with `null_odds`
@@ -97,11 +97,43 @@ def squad_metrics(
         ids = [example.id for example in examples if example.is_impossible == impossible]
         if ids:
             metrics |= {f"{prefix}_{key}": value for key, value in _averages(scores, ids).items()}
-    if null_odds is not None:
-        for name in raw:
-            best, best_threshold = _best_threshold(examples, predictions, raw[name], null_odds)
-            metrics |= {f"best_{name}": best, f"best_{name}_thresh": best_threshold}
-    return metrics
+    return metrics if null_odds is None else metrics | _best_figures(examples, predictions, raw, null_odds)
+
+
+def best_thresholds(
+    examples: Sequence[Example], predictions: Mapping[str, str], null_odds: Mapping[str, float]
+) -> dict[str, float]:
+    """What the best of all no-answer thresholds would score, in percent, as the official SQuAD 2.0 script has it.
+
+    Only an answer that is there can be admitted: of predictions that were emptied at some threshold already, no
+    threshold above that one brings anything back. Give each question's best answer, whatever its odds.
+
+    Args:
+        examples: the questions, as for `question_scores`.
+        predictions: question id -> its answer, were it to have one.
+        null_odds: question id -> how much the model favours "no answer".
+
+    Returns:
+        best_exact, best_exact_thresh, best_f1, best_f1_thresh: odds above the threshold mean "no answer".
+
+    Raises:
+        UserError: there are no questions, or one lacks its prediction (a text) or its odds (a number).
+    """
+    _check_inputs(examples, predictions, null_odds)
+    return _best_figures(examples, predictions, _raw_scores(examples, predictions), null_odds)
+
+
+def _best_figures(
+    examples: Sequence[Example],
+    predictions: Mapping[str, str],
+    raw: Mapping[str, Mapping[str, float]],
+    odds: Mapping[str, float],
+) -> dict[str, float]:
+    figures = {}
+    for name, scores in raw.items():
+        best, threshold = _best_threshold(examples, predictions, scores, odds)
+        figures |= {f"best_{name}": best, f"best_{name}_thresh": threshold}
+    return figures
 
 
 def _raw_scores(examples: Sequence[Example], predictions: Mapping[str, str]) -> dict[str, dict[str, float]]:

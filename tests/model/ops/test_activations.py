@@ -40,6 +40,17 @@ def test_bfloat16_is_rounded_at_the_end_alone():
     assert pull_back(value)[0].dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_each_is_what_transformers_calls_so(name):
+    torch, activations = pytest.importorskip("torch"), pytest.importorskip("transformers.activations")
+    x = torch.tensor(POINTS, requires_grad=True)
+    theirs = activations.ACT2FN[name](x)
+    (slope,) = torch.autograd.grad(theirs.sum(), x)
+    np.testing.assert_allclose(ACTIVATIONS[name](jnp.asarray(POINTS)), theirs.detach(), rtol=0, atol=1e-6)
+    ours = jax.vmap(jax.grad(ACTIVATIONS[name]))(POINTS)
+    np.testing.assert_allclose(ours, slope, rtol=0, atol=5e-6)
+
+
 @pytest.mark.parametrize(("name", "expected"), [("gelu_new", 0.841192), ("relu", 1.0)])
 def test_the_others_by_name(name, expected):
     assert ACTIVATIONS[name](jnp.float32(1)) == pytest.approx(expected, abs=1e-6)

@@ -1,32 +1,33 @@
 """Scaled dot-product attention, three ways with one meaning: formed, by blocks of rows, and in cuDNN's fused kernel."""
 
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from tinybert_jax.model.ops.dropout import kept_rows
-from tinybert_jax.model.ops.products import accurate, heads_first, matmul
+from tinybert_jax.model.ops.platform import PORTABLE, Platform
+from tinybert_jax.model.ops.products import at_least_float32, heads_first, matmul
 
 AttentionKernel = Literal["auto", "formed", "blocks", "cudnn"]
 
 _BLOCK = 128  # query rows at a time
-_LEAST_BLOCKED = {"cpu": 256, "gpu": 512}  # tokens: below, forming the matrix takes less time and hardly more memory
 
 
 def choose_kernel(
-    kernel: AttentionKernel, length: int, dtype: jnp.dtype, head_size: int, drops: bool
+    kernel: AttentionKernel, platform: Platform, *, length: int, dtype: jnp.dtype, head_size: int, drops: bool
 ) -> AttentionKernel:
     """What "auto" stands for.
 
-    cuDNN's kernel on a GPU, where it can: bfloat16, a head width that is a multiple of 8, and no dropout (it has none
-    that JAX could repeat). Else blocks of rows for long texts, whose memory grows with the length instead of its
-    square; else the matrix.
+    cuDNN's kernel where the platform has it and it can: bfloat16, a head width that is a multiple of 8, and no dropout
+    (it has none that JAX could repeat). Else blocks of rows for long texts, whose memory grows with the length instead
+    of its square; else the matrix.
 
     Args:
         kernel: any but "auto" is taken as it is.
+        platform: what it runs on.
         length: of the rows attended to, in tokens.
         dtype: what is computed in.
         head_size: width of a head.
@@ -34,14 +35,19 @@ def choose_kernel(
     """
     if kernel != "auto":
         return kernel
-    backend = jax.default_backend()
-    if backend == "gpu" and dtype == jnp.bfloat16 and head_size % 8 == 0 and not drops:
+    if platform.cudnn_attention and dtype == jnp.bfloat16 and head_size % 8 == 0 and not drops:
         return "cudnn"
-    return "blocks" if length > _LEAST_BLOCKED.get(backend, 256) else "formed"
+    return "blocks" if length > platform.longest_formed else "formed"
 
 
 def formed(
-    queries: Array, keys: Array, values: Array, mask: Array, rate: float = 0.0, key: Array | None = None
+    queries: Array,
+    keys: Array,
+    values: Array,
+    mask: Array,
+    rate: float = 0.0,
+    key: Array | None = None,
+    platform: Platform = PORTABLE,
 ) -> tuple[Array, Array]:
     """Attention through the matrix of probabilities.
 
@@ -52,30 +58,40 @@ def formed(
         mask: (B, S), True at real tokens.
         rate: of dropout on the probabilities.
         key: dropout's; without one it does not act.
+        platform: what it runs on.
 
     Returns:
         The context (B, T, N, H), and the probabilities that multiplied the values, (B, N, T, S).
     """
-    queries, keys, values = map(heads_first, (queries, keys, values))
-    context, probabilities = _attend_rows(queries, keys, values, mask, rate, key, 0, queries.shape[2])
+    queries, keys, values = (heads_first(x, platform) for x in (queries, keys, values))
+    dropout = None if key is None else _Dropout(rate, key, rows=queries.shape[2])
+    context, probabilities = _attend_rows(queries, keys, values, mask, dropout, 0, platform)
     return jnp.swapaxes(context, 1, 2), probabilities
 
 
 def in_blocks(
-    queries: Array, keys: Array, values: Array, mask: Array, rate: float = 0.0, key: Array | None = None
+    queries: Array,
+    keys: Array,
+    values: Array,
+    mask: Array,
+    rate: float = 0.0,
+    key: Array | None = None,
+    platform: Platform = PORTABLE,
 ) -> Array:
     """The same context, and the same dropout, a block of query rows at a time: (B, T, N, H).
 
     A block's probabilities are computed again on the way back, so that value and gradient hold one block's, not all.
     """
-    keys, values, length = heads_first(keys), heads_first(values), queries.shape[1]
+    queries, keys, values = (heads_first(x, platform) for x in (queries, keys, values))
+    length = queries.shape[2]
+    dropout = None if key is None else _Dropout(rate, key, rows=length)
     blocks = -(-length // _BLOCK)
-    padded = jnp.pad(heads_first(queries), ((0, 0), (0, 0), (0, blocks * _BLOCK - length), (0, 0)))
+    padded = jnp.pad(queries, ((0, 0), (0, 0), (0, blocks * _BLOCK - length), (0, 0)))
     rows = jnp.moveaxis(padded.reshape(*padded.shape[:2], blocks, _BLOCK, padded.shape[-1]), 2, 0)
 
     @jax.checkpoint
     def attend(number: Array, block: Array) -> Array:
-        return _attend_rows(block, keys, values, mask, rate, key, number * _BLOCK, length)[0]
+        return _attend_rows(block, keys, values, mask, dropout, number * _BLOCK, platform)[0]
 
     context = jax.lax.map(lambda numbered: attend(*numbered), (jnp.arange(blocks), rows))
     context = jnp.moveaxis(context, 0, 2).reshape(padded.shape)[:, :, :length]
@@ -90,26 +106,34 @@ def in_cudnn(queries: Array, keys: Array, values: Array, mask: Array) -> Array:
     return attend(queries, keys, values, mask=pairs)
 
 
+class _Dropout(NamedTuple):
+    """Dropout on the probabilities of one attention."""
+
+    rate: float
+    key: Array
+    rows: int  # T, of the whole matrix: an element's fate depends on its place in it, not in its block
+
+
 def _attend_rows(
     queries: Array,
     keys: Array,
     values: Array,
     mask: Array,
-    rate: float,
-    key: Array | None,
+    dropout: _Dropout | None,
     first: Array | int,
-    rows: int,
+    platform: Platform,
 ) -> tuple[Array, Array]:
-    """`_attend` of query rows `first` and on, out of `rows`; dropout acts where there is a key."""
-    if key is None:
-        return _attend(queries, keys, values, mask, None, 0.0)
-    kept = kept_rows((*queries.shape[:3], keys.shape[2]), rate, key, first=first, rows=rows)
-    return _attend(queries, keys, values, mask, kept, rate)
+    """`_attend` of the query rows from number `first` on."""
+    if dropout is None:
+        return _attend(queries, keys, values, mask, None, 0.0, platform)
+    shape = (*queries.shape[:3], keys.shape[2])
+    kept = kept_rows(shape, dropout.rate, dropout.key, first=first, rows=dropout.rows)
+    return _attend(queries, keys, values, mask, kept, dropout.rate, platform)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(5,))
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def _attend(
-    queries: Array, keys: Array, values: Array, mask: Array, kept: Array | None, rate: float
+    queries: Array, keys: Array, values: Array, mask: Array, kept: Array | None, rate: float, platform: Platform
 ) -> tuple[Array, Array]:
     """Context (B, N, T, H) and probabilities (B, N, T, S) after dropout, of heads-first arrays, in their type.
 
@@ -122,38 +146,44 @@ def _attend(
         mask: (B, S), True at real tokens.
         kept: (B, N, T, S), what dropout leaves; None for all.
         rate: dropout's; 0 where all is kept.
+        platform: what it runs on.
     """
-    return _forward(queries, keys, values, mask, kept, rate)[0]
+    return _forward(queries, keys, values, mask, kept, rate, platform)[0]
 
 
 def _forward(
-    queries: Array, keys: Array, values: Array, mask: Array, kept: Array | None, rate: float
+    queries: Array, keys: Array, values: Array, mask: Array, kept: Array | None, rate: float, platform: Platform
 ) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
-    scores = _scores(queries, keys)
+    scores = _scores(queries, keys, platform)
+    # The least number, not −∞: a row without a real token then gets equal probabilities, not NaN.
     probabilities = jax.nn.softmax(jnp.where(mask[:, None, None, :], scores, jnp.finfo(scores.dtype).min))
     # A probability is not negative: the sign is free to say that dropout takes it.
     signed = (probabilities if kept is None else jnp.where(kept, probabilities, -probabilities)).astype(queries.dtype)
     kept_part = jnp.maximum(signed, 0)
-    context = (matmul(kept_part, values) / (1 - rate)).astype(queries.dtype)
-    dropped = (accurate(kept_part) / (1 - rate)).astype(queries.dtype)
+    # Dropout's division comes after the product, in float32, and is not rounded with the probabilities.
+    context = (matmul(kept_part, values, platform) / (1 - rate)).astype(queries.dtype)
+    dropped = (at_least_float32(kept_part) / (1 - rate)).astype(queries.dtype)
     return (context, dropped), (queries, keys, values, mask, signed)
 
 
-def _scores(queries: Array, keys: Array) -> Array:
-    return matmul(queries, jnp.swapaxes(keys, -1, -2)) * queries.shape[-1] ** -0.5
+def _scores(queries: Array, keys: Array, platform: Platform) -> Array:
+    return matmul(queries, jnp.swapaxes(keys, -1, -2), platform) * queries.shape[-1] ** -0.5
 
 
-def _backward(rate: float, saved: tuple[Array, ...], gradients: tuple[Array, Array]) -> tuple[Array | None, ...]:
+def _backward(
+    rate: float, platform: Platform, saved: tuple[Array, ...], gradients: tuple[Array, Array]
+) -> tuple[Array | None, ...]:
     queries, keys, values, mask, signed = saved
-    of_context, of_probabilities = gradients
-    _, pull_context = jax.vjp(matmul, jnp.maximum(signed, 0), values)
-    of_dropped, of_values = pull_context(accurate(of_context) / (1 - rate))
-    of_softmax = jnp.where(signed > 0, accurate(of_dropped) + accurate(of_probabilities) / (1 - rate), 0)
-    probabilities = accurate(jnp.abs(signed))
-    of_scores = probabilities * (of_softmax - (of_softmax * probabilities).sum(-1, keepdims=True))
-    _, pull_scores = jax.vjp(_scores, queries, keys)
-    of_queries, of_keys = pull_scores(jnp.where(mask[:, None, None, :], of_scores, 0))
-    return of_queries, of_keys, of_values, None, None
+    grad_context, grad_probabilities = gradients
+    _, pull_context = jax.vjp(partial(matmul, platform=platform), jnp.maximum(signed, 0), values)
+    grad_kept, grad_values = pull_context(at_least_float32(grad_context) / (1 - rate))
+    grad_softmax = at_least_float32(grad_kept) + at_least_float32(grad_probabilities) / (1 - rate)
+    grad_softmax = jnp.where(signed > 0, grad_softmax, 0)
+    probabilities = at_least_float32(jnp.abs(signed))  # those that dropout took too: softmax came before it
+    grad_scores = probabilities * (grad_softmax - (grad_softmax * probabilities).sum(-1, keepdims=True))
+    _, pull_scores = jax.vjp(partial(_scores, platform=platform), queries, keys)
+    grad_queries, grad_keys = pull_scores(jnp.where(mask[:, None, None, :], grad_scores, 0))
+    return grad_queries, grad_keys, grad_values, None, None
 
 
 _attend.defvjp(_forward, _backward)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import flax.linen as nn
 from jax import Array
 
+from tinybert_jax.model.ops.cpu_layout import as_one_matrix
+from tinybert_jax.model.ops.platform import PORTABLE, Platform
 from tinybert_jax.model.ops.products import matmul
 
 
@@ -14,11 +16,11 @@ class Dense(nn.Module):
     features: int
     dtype: str
     kernel_init: Callable[..., Array]
+    platform: Platform = PORTABLE
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        # Tokens as the rows of one matrix: with a batch axis, XLA's CPU weight gradient can take three times as long.
-        rows = x.reshape(-1, x.shape[-1]).astype(self.dtype)
-        return (matmul(rows, kernel) + bias).astype(self.dtype).reshape(*x.shape[:-1], self.features)
+        product = matmul(as_one_matrix(x).astype(self.dtype), kernel, self.platform)
+        return (product + bias).astype(self.dtype).reshape(*x.shape[:-1], self.features)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 from jax import Array
 
-from tinybert_jax.model.ops.products import accurate
+from tinybert_jax.model.ops.products import at_least_float32
 
 
 class LayerNorm(nn.Module):
@@ -26,7 +26,7 @@ def normalise(x: Array, scale: Array, bias: Array, epsilon: float) -> Array:
     """(x − mean) / √(variance + epsilon) · scale + bias over the last axis (Ba et al. 2016).
 
     Computed in float32, returned in the type of `x`. For the gradient, `x` and two numbers a row are kept; what lies
-    between is computed again, which costs little beside keeping four float32 arrays of the size of `x`.
+    between is computed again, which costs little compared with keeping four float32 arrays of the size of `x`.
 
     Args:
         x: (…, D).
@@ -38,23 +38,24 @@ def normalise(x: Array, scale: Array, bias: Array, epsilon: float) -> Array:
 
 
 def _forward(x: Array, scale: Array, bias: Array, epsilon: float) -> tuple[Array, tuple[Array, ...]]:
-    exact = accurate(x)
-    mean = exact.mean(-1, keepdims=True)
-    factor = jax.lax.rsqrt(((exact - mean) ** 2).mean(-1, keepdims=True) + epsilon)
-    return ((exact - mean) * factor * scale + bias).astype(x.dtype), (x, mean, factor, scale, bias)
+    wide = at_least_float32(x)
+    mean = wide.mean(-1, keepdims=True)
+    factor = jax.lax.rsqrt(((wide - mean) ** 2).mean(-1, keepdims=True) + epsilon)
+    return ((wide - mean) * factor * scale + bias).astype(x.dtype), (x, mean, factor, scale, bias)
 
 
 def _backward(epsilon: float, saved: tuple[Array, ...], gradient: Array) -> tuple[Array, Array, Array]:
     # Behind the barrier, or the compiler would keep the forward's instead of computing it again.
     (x, mean, factor, scale, bias), gradient = jax.lax.optimization_barrier((saved, gradient))
-    standard, gradient = (accurate(x) - mean) * factor, accurate(gradient)
+    standard, gradient = (at_least_float32(x) - mean) * factor, at_least_float32(gradient)
     over_rows = tuple(range(x.ndim - 1))
-    of_scale, of_bias = (gradient * standard).sum(over_rows), gradient.sum(over_rows)
-    of_standard = gradient * scale
-    along_mean = of_standard.mean(-1, keepdims=True)
-    along_x = (of_standard * standard).mean(-1, keepdims=True)
-    of_x = factor * (of_standard - along_mean - standard * along_x)
-    return of_x.astype(x.dtype), of_scale.astype(scale.dtype), of_bias.astype(bias.dtype)
+    grad_scale, grad_bias = (gradient * standard).sum(over_rows), gradient.sum(over_rows)
+    # Back through (x − mean) · factor: mean and factor depend on all of a row, hence the two means over it.
+    grad_standard = gradient * scale
+    along_mean = grad_standard.mean(-1, keepdims=True)
+    along_x = (grad_standard * standard).mean(-1, keepdims=True)
+    grad_x = factor * (grad_standard - along_mean - standard * along_x)
+    return grad_x.astype(x.dtype), grad_scale.astype(scale.dtype), grad_bias.astype(bias.dtype)
 
 
 normalise.defvjp(_forward, _backward)

@@ -1,0 +1,77 @@
+"""Where a recipe comes from, and what the flags make of it."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from tinybert_jax.errors import UserError
+from tinybert_jax.run.command_line import parse
+from tinybert_jax.run.presets import PRESETS
+from tinybert_jax.run.recipe import with_preset
+from tinybert_jax.run.recipe_file import write_recipe
+from tinybert_jax.run.recipes import RECIPES
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A recipe that no name stands for, and its file."""
+    recipe = dataclasses.replace(RECIPES["minilm-3l-squad2"](), name="mine", seed=7, teacher_stages=())
+    write_recipe(tmp_path / "my_recipe.json", recipe)
+    return recipe, str(tmp_path / "my_recipe.json")
+
+
+def test_a_file_is_a_recipe_that_flags_override(own):
+    recipe, path = own
+    assert parse([path, "--output", "x"]) == (recipe, Path("x"))
+    changed, _ = parse([path, "--seed", "1", "--stages.1.objective.temperature", "3", "--output", "x"])
+    stage = dataclasses.replace(
+        recipe.stages[1], objective=dataclasses.replace(recipe.stages[1].objective, temperature=3.0)
+    )
+    assert changed == dataclasses.replace(recipe, seed=1, stages=(recipe.stages[0], stage))
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_a_preset_changes_the_recipe_and_flags_override_the_preset(own, place):
+    recipe, path = own
+    preset, flag = ["--preset", "haystack"], ["--stages.0.objective.padding", "masked"]
+    got, _ = parse([path, *(preset + flag if place == "first" else flag + preset), "--output", "x"])
+    expected = with_preset(recipe, PRESETS["haystack"])
+    objective = dataclasses.replace(expected.stages[0].objective, padding="masked")
+    stages = (dataclasses.replace(expected.stages[0], objective=objective), expected.stages[1])
+    assert got == dataclasses.replace(expected, stages=stages)
+
+
+def test_a_python_file_is_one_too(tmp_path):
+    source = tmp_path / "some_recipes.py"
+    source.write_text("from tinybert_jax.run.recipes import quickstart\nmine = quickstart\n")
+    recipe, _ = parse([f"{source}:mine", "--seed", "3", "--output", "x"])
+    assert recipe == dataclasses.replace(RECIPES["quickstart"](), seed=3)
+
+
+@pytest.mark.parametrize("source", ["nothing", "nothing.txt", "file.py", ":recipe"])
+def test_anything_else_is_refused_with_what_there_is(source):
+    with pytest.raises(UserError, match=rf"unknown recipe '{source}': one of quickstart, .* recipe\.json, or FILE\.py"):
+        parse([source, "--output", "x"])
+
+
+def test_help_lists_the_recipes_and_a_recipe_s_help_its_flags(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse(["--help"], "What it does.")
+    said = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert said.startswith("What it does.")
+    assert all(name in said for name in RECIPES)
+    with pytest.raises(SystemExit) as ended:
+        parse(["quickstart", "--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert all(flag in said for flag in ("--preset", "--output", "--stages.0.learning-rate", "--eval-every"))
+    assert "A generated task, end to end" in said
+
+
+def test_a_misspelt_flag_ends_with_status_2(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse(["quickstart", "--sead", "1", "--output", "x"])
+    assert ended.value.code == 2
+    assert "--sead" in capsys.readouterr().err

@@ -1,0 +1,147 @@
+"""What happens beside training: the loop calls hooks, in order, and knows nothing of what they do."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tinybert_jax.distill import TrainState
+from tinybert_jax.errors import check
+from tinybert_jax.model import BertForQuestionAnswering
+from tinybert_jax.run.recipe import Stage
+from tinybert_jax.tracking import Line, Tracker, plot_curves
+
+Publish = Callable[[Line], None]
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """A stage under way, as hooks see it.
+
+    Attributes:
+        folder: the model's; metrics.jsonl is there.
+        name: the stage's, such as "2-prediction".
+        stage: its settings.
+        network: what `state.params["model"]` are parameters of.
+        steps: its length.
+        start: how many of its steps were done before.
+    """
+
+    folder: Path
+    name: str
+    stage: Stage
+    network: BertForQuestionAnswering
+    steps: int
+    start: int
+
+
+class Hook:
+    """Something done beside training; a subclass overrides what it needs.
+
+    One hook sees every stage of every model that a run trains, one after another, and a stage that continues from a
+    checkpoint is started at that step: what a hook has to remember beyond that must be on the disk.
+
+    Attributes:
+        every: `step` is called after each step that this divides, and after a stage's last.
+        finished: once True, the stage ends before its next step.
+    """
+
+    every: int = 1
+    finished: bool = False
+
+    def start(self, run: StageRun, publish: Publish) -> None:
+        """A stage begins or continues.
+
+        Args:
+            run: the stage.
+            publish: takes a line of figures, {"stage", "step", …}, for every hook's `record`, metrics.jsonl's too.
+        """
+
+    def step(self, done: int, state: TrainState, metrics: Mapping[str, Any]) -> None:
+        """A step was taken.
+
+        Args:
+            done: the stage's steps so far.
+            state: what training changes. The next step overwrites its arrays: what is kept must be copied.
+            metrics: the step's loss and its terms, on the device. To read one is to wait for it.
+        """
+
+    def record(self, line: Line) -> None:
+        """A line of metrics.jsonl, {"stage", "step", …}, of plain numbers: the means of an interval, or scores."""
+
+    def end(self, error: BaseException | None) -> None:
+        """The stage is left, by its end, a signal, or an error; called wherever `start` was."""
+
+
+class Hooks:
+    """A stage's hooks as one: a context manager around its loop, which starts and ends them, first to last."""
+
+    def __init__(self, run: StageRun, hooks: Sequence[Hook]) -> None:
+        self._run, self._hooks = run, hooks
+        self._started: list[Hook] = []
+
+    def __enter__(self) -> "Hooks":
+        try:
+            for hook in self._hooks:
+                self._started.append(hook)
+                hook.start(self._run, self._record)
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with ExitStack() as ends:  # calls the last that was pushed first, and all of them, whatever one raises
+            for hook in reversed(self._started):
+                ends.push(lambda _, raised, __, hook=hook: hook.end(raised or error))
+
+    def step(self, done: int, state: TrainState, metrics: Mapping[str, Any]) -> None:
+        """Calls each hook that is due."""
+        for hook in self._hooks:
+            if done % hook.every == 0 or done == self._run.steps:
+                hook.step(done, state, metrics)
+
+    @property
+    def finished(self) -> bool:
+        """Whether one of them ends the stage."""
+        return any(hook.finished for hook in self._hooks)
+
+    def _record(self, line: Line) -> None:
+        for hook in self._started:
+            hook.record(line)
+
+
+def check_hooks(hooks: Sequence[Hook]) -> None:
+    """Raises a UserError where a hook could never be due."""
+    for hook in hooks:
+        check(f"{type(hook).__name__}.every", hook.every, hook.every >= 1, "at least 1")
+
+
+class Tracking(Hook):
+    """metrics.jsonl, the curves drawn from it, and the progress on stderr."""
+
+    def __init__(self, log_every: int) -> None:
+        self._log_every = log_every
+
+    def start(self, run: StageRun, publish: Publish) -> None:
+        """Drops the lines of steps that are taken again."""
+        progress = {"total_steps": run.steps, "start_step": run.start, "log_every": self._log_every}
+        self._tracker = Tracker(run.folder, stage=run.name, **progress)
+        self._tracker.publish = publish
+        self._tracker.__enter__()
+
+    def step(self, done: int, state: TrainState, metrics: Mapping[str, Any]) -> None:
+        """Reads the device once an interval."""
+        self._tracker.record(done, metrics)
+
+    def record(self, line: Line) -> None:
+        """Writes what any hook publishes."""
+        self._tracker.write(line)
+
+    def end(self, error: BaseException | None) -> None:
+        """Records what is pending and draws the curves, unless there was an error."""
+        self._tracker.__exit__(error and type(error), error, None)
+        if error is None:
+            plot_curves(self._tracker.folder)

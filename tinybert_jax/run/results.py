@@ -1,0 +1,27 @@
+"""What a run leaves behind of a trained model: its scores, its answers, and a folder that transformers loads."""
+
+from pathlib import Path
+
+from tinybert_jax.inference import evaluate, write_evaluation
+from tinybert_jax.model import Model, save_pretrained
+from tinybert_jax.run.model_card import describe, write_model_card
+from tinybert_jax.run.prepare import Ingredients
+from tinybert_jax.run.recipe import Recipe
+from tinybert_jax.store.files import atomic_path
+
+
+def score(model: Model, folder: Path, recipe: Recipe, ingredients: Ingredients) -> dict[str, float]:
+    """Scores a model on the recipe's dev data and keeps its answers in its folder."""
+    settings = {"batch_size": recipe.eval_batch_size, "buckets": recipe.batch_lengths}
+    evaluation = evaluate(model.network, model.params, ingredients.dev, recipe.answers, **settings)
+    write_evaluation(folder, evaluation)
+    return {name: round(evaluation.metrics[name], 2) for name in ("exact", "f1")}
+
+
+def export(student: Model, scores: dict[str, float], recipe: Recipe, ingredients: Ingredients, folder: Path) -> None:
+    """Writes the student as a transformers folder with a model card."""
+    teacher = ingredients.teacher
+    card = describe(recipe, student.config, teacher and teacher.config, scores, name=folder.resolve().parent.name)
+    with atomic_path(folder) as temporary:
+        save_pretrained(temporary, student.config, student.params, ingredients.tokenizer)
+        write_model_card(temporary, card)

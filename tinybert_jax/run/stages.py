@@ -1,0 +1,88 @@
+"""What a stage trains on: its batches, and its teacher, or the logits of it where those are all it needs."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from tinybert_jax.data import Dataset, Epochs
+from tinybert_jax.distill import Finetune, Objective
+from tinybert_jax.inference import cached_logits
+from tinybert_jax.model import BertForQuestionAnswering, Model, freeze
+from tinybert_jax.model.bert import Params
+from tinybert_jax.run.prepare import Ingredients
+from tinybert_jax.run.recipe import Recipe, Stage
+from tinybert_jax.sharding import data_mesh, replicate
+
+
+class Teaching(NamedTuple):
+    """What a stage has of its teacher: all of it None or empty where the objective uses none.
+
+    Attributes:
+        projection: the objective's own parameters, before training.
+        params: the teacher's, on every device; None where the batches bring its logits.
+        network: what they are parameters of; likewise.
+    """
+
+    projection: dict[str, Any] = {}  # noqa: RUF012  (never written to)
+    params: Params | None = None
+    network: BertForQuestionAnswering | None = None
+
+
+def teaching(objective: Objective, student: Model, teacher: Model | None, cached: bool, key: jax.Array) -> Teaching:
+    """Puts the teacher on the devices, and draws the projections to it.
+
+    Args:
+        objective: the stage's.
+        student: the model that is trained.
+        teacher: the model it learns from; None only where the objective uses none.
+        cached: whether the batches bring the teacher's logits.
+        key: of the projections.
+    """
+    if not objective.uses_teacher:
+        return Teaching()
+    assert teacher is not None  # the recipe was refused otherwise
+    projection = objective.init_projection(key, student.config, teacher.config)
+    if cached:
+        return Teaching(projection)
+    return Teaching(projection, replicate(freeze(teacher.params, teacher.config.dtype), data_mesh()), teacher.network)
+
+
+def cached_logits_of(
+    teacher: Model | None, stage: Stage, recipe: Recipe, ingredients: Ingredients
+) -> tuple[np.ndarray, ...]:
+    """The logits of all teachers, where the stage trains from the cache instead of running the teacher."""
+    if teacher is None or recipe.teacher_cache == "off" or not stage.objective.reads_cache:
+        return ()
+    data = data_of(stage, ingredients)
+    into = (data.windows, data.key, recipe.cache, recipe.teacher_cache)
+    settings = {"batch_size": recipe.eval_batch_size, "buckets": recipe.batch_lengths}
+    return tuple(cached_logits(model, *into, **settings) for model in (teacher, *ingredients.more_teachers))
+
+
+def epochs_of(
+    stage: Stage, recipe: Recipe, ingredients: Ingredients, teacher_logits: Sequence[np.ndarray] = ()
+) -> Epochs:
+    """The batches of a stage."""
+    windows = data_of(stage, ingredients).windows
+    return Epochs(windows, stage.batch_size, recipe.batch_lengths, recipe.seed, teacher_logits)
+
+
+def data_of(stage: Stage, ingredients: Ingredients) -> Dataset:
+    """The data set of a stage."""
+    return ingredients.augmented if stage.augmented else ingredients.train
+
+
+def undistilled_stage(recipe: Recipe, ingredients: Ingredients) -> Stage:
+    """Fine-tuning for as many steps as all of distillation, at the last stage's batch size."""
+    steps = sum(stage.steps(epochs_of(stage, recipe, ingredients).steps_per_epoch) for stage in recipe.stages)
+    batch_size = recipe.stages[-1].batch_size
+    epochs = -(-steps * batch_size // len(ingredients.train.windows))
+    return Stage(
+        objective=Finetune(),
+        epochs=epochs,
+        batch_size=batch_size,
+        max_steps=steps,
+        **vars(recipe.undistilled),
+    )
