@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.common import DROPOUT, Device, Job, Shape
@@ -63,8 +64,21 @@ def networks(shape: Shape, dtype: str, dropout: float = DROPOUT) -> list[BertFor
 
 
 def init(network: BertForQuestionAnswering, dtype: str, key: Any) -> Any:
-    """Parameters at BERT's initialisation, matrices in `dtype`."""
+    """Parameters, matrices in `dtype`; to ask for their shapes."""
     return freeze(init_params(network, key), dtype)
+
+
+def random_params(network: BertForQuestionAnswering, seed: int, dtype: str) -> Any:
+    """As BERT starts, drawn by numpy: a program that draws every leaf would take longer to compile than to run."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path: Any, leaf: Any) -> np.ndarray:
+        if leaf.ndim == 1:  # LayerNorm's scales, and biases
+            return np.full(leaf.shape, path[-1].key == "scale", np.float32)
+        return rng.standard_normal(leaf.shape, np.float32) * np.float32(0.02)
+
+    shapes = jax.eval_shape(partial(init_params, network), jax.random.key(0))
+    return freeze(jax.tree_util.tree_map_with_path(draw, shapes), dtype)
 
 
 def example_batch(shape: Shape, job: Job) -> Batch:
@@ -109,9 +123,8 @@ class Ours:
         teacher, student = networks(shape, dtype, dropout)
         self.teacher_params = None
         if not job.cached:
-            self.teacher_params = replicate(jax.jit(partial(init, teacher, dtype))(self.key), self.mesh)
-        params = jax.jit(partial(init, student, "float32"))(jax.random.key(1))
-        self.state = create_state(params, {}, optimizer_of(preset), self.mesh)
+            self.teacher_params = replicate(random_params(teacher, 0, dtype), self.mesh)
+        self.state = create_state(random_params(student, 1, "float32"), {}, optimizer_of(preset), self.mesh)
         self.compiled: dict[int, Any] = {}
         self.metrics: Any = None
         device = f"jax {jax.__version__}, {jax.devices()[0].device_kind}"

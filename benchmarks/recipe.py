@@ -43,7 +43,7 @@ from benchmarks.common import (
     step_flops,
     table,
 )
-from benchmarks.ours import Ours, init, networks, objective_of, products
+from benchmarks.ours import Ours, networks, objective_of, products, random_params
 from benchmarks.windows import RANDOM, AnySource, Batches, Histogram, count_windows, pick_batches, steps_at
 from tinybert_jax.data import Batch, Windows
 from tinybert_jax.errors import check, check_least
@@ -100,7 +100,7 @@ class Teacher:
     def __init__(self, shape: Shape, dtype: str):
         network, _ = networks(shape, dtype)
         self.mesh = data_mesh()
-        self.params = replicate(jax.jit(partial(init, network, dtype))(jax.random.key(0)), self.mesh)
+        self.params = replicate(random_params(network, 0, dtype), self.mesh)
         self.logits = jax.jit(lambda params, batch: forward(network, params, batch).logits)
 
     def prepare(self, batch: Batch) -> Batch:
