@@ -74,7 +74,9 @@ def rate_schedule(config: OptimizerConfig, updates: int) -> Callable[[Any], Any]
         config: the peak, the share of the warm-up, and what follows it.
         updates: number of updates in all.
     """
-    rising = config.warmup * updates if config.rule.fractional_warmup else int(config.warmup * updates)
+    # optax annotates numbers of updates as int, and computes the same with fractions of them.
+    rising: Any = config.warmup * updates
+    rising = rising if config.rule.fractional_warmup else int(rising)
     peak, rest = config.learning_rate, updates - rising
     if rest == 0:
         return optax.linear_schedule(0.0, peak, rising)
