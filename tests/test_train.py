@@ -127,8 +127,8 @@ def test_stage_2_runs_no_teacher_where_all_teachers_logits_are_cached(finished, 
         return watched_step
 
     monkeypatch.setattr(train, "make_train_step", watched)
-    run = train.ModelRun(tmp_path / "student", ingredients.student, (stage,), ingredients.teacher)
-    train.train_model(run, recipe, ingredients)
+    run = train.Run(recipe, ingredients, tmp_path)
+    train.train_stage(tmp_path / "student" / "1-prediction", stage, ingredients.student, ingredients.teacher, run)
     ((teacher, teacher_params, batch),) = seen
     if kept == "off":
         assert teacher is not None and teacher_params is not None and batch.teacher_logits is None

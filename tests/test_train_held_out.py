@@ -1,85 +1,25 @@
 """Scores on held-out questions while a stage trains: of what, what they decide, and that a kill changes none."""
 
 import dataclasses
-import json
 
-import jax
-import numpy as np
 import pytest
 
-import tinybert_jax
+from tests.tiny_run import Copies, Kill, equal, final, make_recipe
 from tinybert_jax import train
-from tinybert_jax.distill import Finetune
 from tinybert_jax.inference import evaluate
-from tinybert_jax.model import BertConfig, BertForQuestionAnswering, init_params, save_pretrained
 from tinybert_jax.run import held_out
-from tinybert_jax.run.hooks import Hook
 from tinybert_jax.run.prepare import prepare
-from tinybert_jax.run.recipe import Stage
-from tinybert_jax.run.recipes import RECIPES
-from tinybert_jax.synthetic.generate import SyntheticConfig, make_squad, train_tokenizer
 from tinybert_jax.tracking import read_metrics
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    """A little model fine-tuned for twelve steps and scored after every second one, on one article of three."""
-    folder = tmp_path_factory.mktemp("task")
-    data, dev = make_squad(SyntheticConfig(train_articles=3, dev_articles=1, paragraphs_per_article=2))
-    for name, content in (("train", data), ("dev", dev)):
-        (folder / f"{name}.json").write_text(json.dumps(content))
-    tokenizer = train_tokenizer(data, 600)
-    shape = {"num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 128}
-    config = BertConfig(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, **shape)
-    params = init_params(BertForQuestionAnswering(config), jax.random.key(0))
-    save_pretrained(folder / "student", config, params, tokenizer)
-    return dataclasses.replace(
-        RECIPES["finetune-teacher"](),
-        student=str(folder / "student"),
-        train=str(folder / "train.json"),
-        dev=str(folder / "dev.json"),
-        stages=(Stage(objective=Finetune(), batch_size=4, max_steps=12, learning_rate=1e-2),),
-        windows=dataclasses.replace(RECIPES["quickstart"]().windows, max_seq_len=128),
-        buckets=(128,),
-        cache=folder / "cache",
-        hold_out_questions=0.34,
-        eval_every=2,
-        log_every=4,
-        checkpoint_every=3,
-    )
-
-
-class Copies(Hook):
-    """A hook of one's own: keeps a copy of the parameters after every step."""
-
-    def __init__(self):
-        self.params = {}
-
-    def step(self, done, state, metrics):
-        self.params[done] = jax.tree.map(np.array, state.params["model"])
-
-
-class Kill(Hook):
-    """Ends the process, as far as the run can tell, once a step is taken."""
-
-    def __init__(self, at):
-        self.at = at
-
-    def step(self, done, state, metrics):
-        if done == self.at:
-            raise KeyboardInterrupt
+    """A model that is scored after every second of twelve steps, on one article of three."""
+    return make_recipe(tmp_path_factory.mktemp("task"), hold_out_questions=0.34, eval_every=2)
 
 
 def scores_of(folder):
     return [(line["step"], line["held_out_f1"]) for line in read_metrics(folder) if "held_out_f1" in line]
-
-
-def final(output):
-    return tinybert_jax.load_pretrained(output / "student" / "1-finetune" / "final")[1]
-
-
-def equal(one, other):
-    return jax.tree.all(jax.tree.map(np.array_equal, one, other))
 
 
 SCRIPT = [10.0, 50.0, 20.0, 30.0, 40.0]

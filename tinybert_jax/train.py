@@ -30,7 +30,8 @@ from tinybert_jax.errors import run_script
 from tinybert_jax.model import Model, load_pretrained, save_pretrained
 from tinybert_jax.run.checkpoints import Checkpointing, Checkpoints
 from tinybert_jax.run.command_line import parse
-from tinybert_jax.run.folder import check_folder, claim_folder
+from tinybert_jax.run.digests import digests
+from tinybert_jax.run.folder import begin, claimed
 from tinybert_jax.run.held_out import Evaluation
 from tinybert_jax.run.hooks import Hook, Hooks, StageRun, Tracking, check_hooks
 from tinybert_jax.run.interrupt import StopSignals
@@ -38,84 +39,84 @@ from tinybert_jax.run.prepare import Ingredients, augment_training_data, prepare
 from tinybert_jax.run.recipe import Recipe, Stage
 from tinybert_jax.run.results import export, score
 from tinybert_jax.run.runtime import configure
-from tinybert_jax.run.stages import cached_logits_of, epochs_of, teaching, undistilled_stage
+from tinybert_jax.run.stages import (
+    cached_logits_of,
+    check_changed,
+    check_stages,
+    epochs_of,
+    teaching,
+    undistilled_stage,
+)
 from tinybert_jax.sharding import data_mesh, shard_batch
 from tinybert_jax.store.files import write_json
 
 
-class ModelRun(NamedTuple):
-    """One model's training: where it goes, what it starts from, through which stages, and what is called beside it."""
+class Run(NamedTuple):
+    """A run: what to do, of what, where, and what is called beside it."""
 
-    folder: Path
-    start: Model
-    stages: tuple[Stage, ...]
-    teacher: Model | None = None
+    recipe: Recipe
+    ingredients: Ingredients
+    output: Path
     hooks: Sequence[Hook] = ()
 
 
 def train(recipe: Recipe, output: Path, hooks: Sequence[Hook] = ()) -> dict[str, Any]:
-    """Runs a recipe, or the rest of it, and returns what results.json holds.
+    """Runs a recipe, or the rest of it, in the folder `output`, and returns what results.json holds.
 
-    Args:
-        recipe: what to run.
-        output: the run's folder.
-        hooks: called beside every stage's steps, after the run's own tracking, evaluation and checkpoints.
+    The hooks are called beside every stage's steps, after the run's own tracking, evaluation and checkpoints.
 
     Raises:
         UserError: something is missing or does not fit; before the first step.
     """
     began = time.perf_counter()
     check_hooks(hooks)
-    check_folder(recipe, output)
-    ingredients = prepare(recipe, output)
-    claim_folder(recipe, output)
-    ingredients = augment_training_data(recipe, ingredients)
-    results: dict[str, Any] = {}
-
-    def run(name: str, start: Model, stages: tuple[Stage, ...], teacher: Model | None = None) -> Model:
-        model = train_model(ModelRun(output / name, start, stages, teacher, hooks), recipe, ingredients)
-        results[name] = score(model, output / name, recipe, ingredients)
-        return model
-
-    teacher = ingredients.teacher and run("teacher", ingredients.teacher, recipe.teacher_stages)
-    student = run("student", ingredients.student, recipe.stages, teacher)
-    export(student, results["student"], recipe, ingredients, output / "export")
-    if recipe.compare_undistilled:
-        run("student_without_distillation", ingredients.student, (undistilled_stage(recipe, ingredients),))
-    results["seconds"] = round(time.perf_counter() - began, 1)
-    write_json(output / "results.json", results)
+    with claimed(recipe, output):
+        ingredients = prepare(recipe, output)
+        check_stages(recipe, ingredients)
+        begin(recipe, digests(ingredients), output)
+        results = train_models(Run(recipe, augment_training_data(recipe, ingredients), output, hooks))
+        results["seconds"] = round(time.perf_counter() - began, 1)
+        write_json(output / "results.json", results)
     return results
 
 
-def train_model(run: ModelRun, recipe: Recipe, ingredients: Ingredients) -> Model:
-    """Trains one model through its stages."""
-    model = run.start
-    for number, stage in enumerate(run.stages, start=1):
-        model = train_stage(f"{number}-{stage.objective.tag}", stage, model, run, recipe, ingredients)
-    return model
+def train_models(run: Run) -> dict[str, Any]:
+    """Trains each model through its stages, and scores it: teacher, student, and what that is compared to."""
+    recipe, ingredients, output, _ = run
+    results: dict[str, Any] = {}
+
+    def trained(name: str, model: Model, stages: Sequence[Stage], teacher: Model | None = None) -> Model:
+        for number, stage in enumerate(stages, start=1):
+            model = train_stage(output / name / f"{number}-{stage.objective.tag}", stage, model, teacher, run)
+        results[name] = score(model, output / name, recipe, ingredients)
+        return model
+
+    teacher = ingredients.teacher and trained("teacher", ingredients.teacher, recipe.teacher_stages)
+    student = trained("student", ingredients.student, recipe.stages, teacher)
+    export(student, results["student"], recipe, ingredients, output / "export")
+    if recipe.compare_undistilled:
+        trained("student_without_distillation", ingredients.student, [undistilled_stage(recipe, ingredients)])
+    return results
 
 
-def train_stage(
-    name: str, stage: Stage, student: Model, run: ModelRun, recipe: Recipe, ingredients: Ingredients
-) -> Model:
+def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | None, run: Run) -> Model:
     """Trains one stage from its latest checkpoint, or from `student`, to its end."""
-    folder = run.folder / name
     if (folder / "final").exists():
         return Model(student.config, load_pretrained(folder / "final")[1])
-    mesh = data_mesh()
-    cached = cached_logits_of(run.teacher, stage, recipe, ingredients)
+    recipe, ingredients, mesh, name = run.recipe, run.ingredients, data_mesh(), f"{folder.parent.name}/{folder.name}"
+    cached = cached_logits_of(teacher, stage, recipe, ingredients)
     epochs = epochs_of(stage, recipe, ingredients, cached)
     steps = stage.steps(epochs.steps_per_epoch)
     optimizer = make_optimizer(stage, steps)
-    key = jax.random.fold_in(jax.random.key(recipe.seed), zlib.crc32(f"{run.folder.name}/{name}".encode()))
-    projection, teacher_params, teacher_network = teaching(stage.objective, student, run.teacher, bool(cached), key)
+    key = jax.random.fold_in(jax.random.key(recipe.seed), zlib.crc32(name.encode()))
+    projection, teacher_params, teacher_network = teaching(stage.objective, student, teacher, bool(cached), key)
     train_step = make_train_step(student.network, teacher_network, stage.objective, optimizer)
 
     with Checkpoints(folder / "checkpoints") as checkpoints, StopSignals() as stop:
         start, state = checkpoints.restore(create_state(student.params, projection, optimizer, mesh))
         evaluation = Evaluation(ingredients.held_out, recipe)
         own = Tracking(recipe.log_every), evaluation, Checkpointing(checkpoints, recipe.checkpoint_every, evaluation)
-        stage_run = StageRun(run.folder, name, stage, student.network, steps, start)
+        stage_run = StageRun(folder.parent, folder.name, stage, student.network, steps, start)
         batches = prefetch(shard_batch(epochs.batch_at(step), mesh) for step in range(start, steps))
         with closing(batches), Hooks(stage_run, (*own, *run.hooks)) as hooks:
             for done, batch in enumerate(batches, start=start + 1):
@@ -125,8 +126,9 @@ def train_stage(
                 hooks.step(done, state, metrics)
         if stop.requested:
             checkpoints.save(int(state.step), state)
-            print(f"stopped in {run.folder.name}/{name}: the same command continues", file=sys.stderr)
+            print(f"stopped in {name}: the same command continues", file=sys.stderr)
             sys.exit(128 + stop.requested)
+        check_changed(name, student.params, jax.device_get(state.params["model"]))
         if recipe.keep == "best" and evaluation.best is not None:
             state = checkpoints.at(evaluation.best.step, state)
     params = jax.device_get(state.params["model"])

@@ -84,6 +84,30 @@ def test_the_schedule_counts_updates_not_batches():
     np.testing.assert_allclose(-np.diff(values, prepend=1), [0, 0, 0, 0, 0, 0.5, 0, 0, 1, 0, 0, 0.5], atol=1e-5)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 8])
+def test_batches_that_fill_no_group_make_the_last_update_of_their_mean(steps):
+    config = replace(PLAIN, accumulate=3)
+    gradients = [{"kernel": jnp.full(1, float(i + 1))} for i in range(steps)]
+    trail = run(make_optimizer(config, steps), {"kernel": jnp.zeros(1)}, gradients)
+    groups = [range(first, min(first + 3, steps)) for first in range(0, steps, 3)]
+    means = [{"kernel": jnp.full(1, np.mean([i + 1 for i in group]))} for group in groups]
+    expected = run(make_optimizer(PLAIN, len(groups)), {"kernel": jnp.zeros(1)}, means)
+    got = [trail[group[-1]] for group in groups]
+    np.testing.assert_allclose([p["kernel"] for p in got], [p["kernel"] for p in expected], rtol=1e-6)
+    assert np.all(np.diff([0.0, *(float(p["kernel"][0]) for p in got)]) < 0)  # every one of them moved
+
+
+@pytest.mark.parametrize(
+    ("change", "steps"),
+    [({"warmup": 1.0}, 1), ({"warmup": 1.0, "accumulate": 9}, 8), ({"learning_rate": 1e-60}, 100)],
+)
+def test_a_stage_that_would_change_nothing_is_refused(change, steps):
+    config = replace(PLAIN, **change)
+    with pytest.raises(UserError, match=rf"must change its parameters, got rate 0 in .* {steps} batches, accumulate"):
+        make_optimizer(config, steps)
+    make_optimizer(replace(PLAIN, learning_rate=1e-30), 1)
+
+
 # --- decay, clip, accumulation ---------------------------------------------------------------------------------------
 
 

@@ -62,7 +62,7 @@ BEHIND_SCORES = HEAD | {f"1.{part}" for part in ("attention.self.value", "attent
         (Intermediate(hidden_weight=0.0), BEHIND_SCORES),
         (Intermediate("probabilities", hidden_weight=0.0), BEHIND_SCORES),
     ],
-    ids=repr,
+    ids=["labels", "prediction", "scores", "probabilities", "hidden", "only-scores", "only-probabilities"],
 )
 def test_what_an_objective_reads_of_a_student_is_what_has_a_gradient(
     config, params, random_params, batch, objective, expected

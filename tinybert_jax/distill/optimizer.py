@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from tinybert_jax.errors import check, check_least
+from tinybert_jax.errors import UserError, check, check_least
 
 Decay = Literal["all", "matrices", "kernels"]
 Schedule = Literal["linear", "cosine", "constant"]
@@ -123,21 +124,36 @@ def scale_by_bert_adam(b1: float, b2: float, eps: float) -> optax.GradientTransf
 
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """The optimiser of a stage of `steps` batches: `steps // accumulate` updates.
+    """The optimiser of a stage of `steps` batches: ⌈steps / accumulate⌉ updates, the last of what batches are left.
 
     Args:
         config: the hyper-parameters.
         steps: batches in the stage.
+
+    Raises:
+        UserError: no update would change a parameter.
     """
-    updates, rule = max(steps // config.accumulate, 1), config.rule
+    updates, rule = -(-steps // config.accumulate), config.rule
+    rates = rate_schedule(config, updates)
+    if not np.any(jax.vmap(rates)(np.arange(updates)) > 0):  # also where float32 has no rate as small
+        raise UserError(
+            f"a stage must change its parameters, got rate 0 in each of its {updates} updates: {steps} batches, "
+            f"accumulate {config.accumulate}, warmup {config.warmup:g}, learning_rate {config.learning_rate:g}; "
+            "lower warmup or accumulate, or train for longer"
+        )
     clip = optax.clip_by_global_norm if rule.clip == "global" else clip_by_tensor_norm
     adam = optax.scale_by_adam if rule.bias_correction else scale_by_bert_adam
     optimizer = optax.chain(
         clip(config.clip_norm),
         adam(b1=0.9, b2=0.999, eps=rule.eps),
         optax.add_decayed_weights(config.weight_decay, mask=lambda params: decay_mask(params, rule.decay)),
-        optax.scale_by_learning_rate(rate_schedule(config, updates)),
+        optax.scale_by_learning_rate(rates),
     )
     if config.accumulate == 1:
         return optimizer
-    return optax.MultiSteps(optimizer, config.accumulate).gradient_transformation()
+    last = steps - config.accumulate * (updates - 1)
+
+    def batches_of(update: Any) -> Any:
+        return jnp.where(update == updates - 1, last, config.accumulate)
+
+    return optax.MultiSteps(optimizer, batches_of).gradient_transformation()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from tinybert_jax.errors import UserError
+from tinybert_jax.run.folder import forked
 from tinybert_jax.run.presets import PRESETS, PresetName
 from tinybert_jax.run.recipe import Recipe, with_preset
 from tinybert_jax.run.recipe_file import read_recipe, run_recipe_file
@@ -12,13 +13,14 @@ from tinybert_jax.run.recipes import RECIPES
 
 _SOURCE = "a recipe's name, a recipe.json, or FILE.py:NAME, which is executed"
 _PRESET = "a known system's objectives, updates and augmentation; other flags override it"
+_FORK = "begin the run of --output again in the folder NEW, with the data and models that are there now"
 
 
 def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path]:
-    """Reads `RECIPE [--preset NAME] [--overrides] --output DIR`.
+    """Reads `RECIPE [--preset NAME] [--overrides] --output DIR [--fork NEW]`: the recipe, and the folder to run it in.
 
     Raises:
-        UserError: no such recipe.
+        UserError: no such recipe, or nothing to fork.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
         recipes = (f"    {name:32}{_summary(name)}" for name in RECIPES)
@@ -29,6 +31,7 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path]:
 
     source_arg, preset_arg = tyro.conf.arg(metavar="RECIPE", help=_SOURCE), tyro.conf.arg(help=_PRESET)
     output_arg, without_prefix = tyro.conf.arg(help="the run's folder"), tyro.conf.arg(name="")
+    fork_arg = tyro.conf.arg(metavar="NEW", help=_FORK)
 
     def base(
         source: Annotated[tyro.conf.Positional[str], source_arg],
@@ -42,13 +45,14 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path]:
         recipe: Annotated[Recipe, without_prefix],
         output: Annotated[Path, output_arg],
         preset: Annotated[PresetName | None, preset_arg] = None,
+        fork: Annotated[Path | None, fork_arg] = None,
     ) -> tuple[Recipe, Path]:
-        return recipe, output
+        return recipe, output if fork is None else forked(recipe, output, fork)
 
     options = {"prog": f"tinybert train {arguments[0]}", "args": arguments}
     # What the flags override has to be known before they can be read.
     recipe, _ = tyro.cli(base, return_unknown_args=True, add_help=False, **options)
-    run.__defaults__ = (recipe, tyro.MISSING, None)
+    run.__defaults__ = (recipe, tyro.MISSING, None, None)
     return tyro.cli(run, description=_summary(arguments[0]), config=(tyro.conf.AvoidSubcommands,), **options)
 
 

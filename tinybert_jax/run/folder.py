@@ -1,14 +1,24 @@
-"""A run's folder: free, or this very recipe's."""
+"""A run's folder: free, or this very run's, of the same recipe and the same ingredients; one process at a time."""
 
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.recipe import Recipe
 from tinybert_jax.run.recipe_file import differing_fields, to_json, write_recipe
-from tinybert_jax.store.files import read_json
+from tinybert_jax.store.files import read_json, write_json
 
 SYNTHETIC_FOLDER = "synthetic"
-_RECIPE_FILE = "recipe.json"
+_RECIPE_FILE, _INGREDIENTS_FILE = "recipe.json", "ingredients.json"
+_LOCK, _OWNER = ".lock", ".owner.json"
+_BEFORE_A_RUN = {SYNTHETIC_FOLDER, _LOCK, _OWNER}  # what a folder may hold that no run has begun in
 _FREE_TO_CHANGE = ("checkpoint_every", "log_every", "cache")  # a run may be continued with others
 
 
@@ -20,7 +30,7 @@ def check_folder(recipe: Recipe, output: Path) -> None:
     """
     path, now = output / _RECIPE_FILE, to_json(recipe)
     if not path.exists():
-        if output.exists() and (not output.is_dir() or {item.name for item in output.iterdir()} - {SYNTHETIC_FOLDER}):
+        if output.exists() and (not output.is_dir() or {item.name for item in output.iterdir()} - _BEFORE_A_RUN):
             raise UserError(f"{output} exists and holds no run of ours: name a new or an empty folder")
         return
     changed = [field for field in differing_fields(read_json(path), now) if field not in _FREE_TO_CHANGE]
@@ -31,6 +41,75 @@ def check_folder(recipe: Recipe, output: Path) -> None:
         )
 
 
-def claim_folder(recipe: Recipe, output: Path) -> None:
-    """Writes the recipe into `output`, once it has been found sound."""
+def forked(recipe: Recipe, output: Path, new: Path) -> Path:
+    """The folder in which the run of `output` begins again.
+
+    Raises:
+        UserError: `output` holds no run of this recipe, or is that folder.
+    """
+    if not (output / _RECIPE_FILE).exists():
+        raise UserError(f"--fork {new} begins the run in {output} again, and there is none: leave --fork out")
+    if new.absolute() == output.absolute():
+        raise UserError(f"--fork must name another folder than the run's, got {new} for both")
+    check_folder(recipe, output)
+    return new
+
+
+@contextmanager
+def claimed(recipe: Recipe, output: Path) -> Iterator[None]:
+    """Keeps other processes out of `output`; a process that ends, however it does, lets them in again.
+
+    A folder that was not there, and in which no run was begun, is gone afterwards.
+
+    Raises:
+        UserError: as `check_folder`, or another process is at work there: which, and since when.
+    """
+    check_folder(recipe, output)  # before anything is written to somebody else's folder
+    is_new = not output.exists()
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(output / _LOCK, blocking=False):
+            check_folder(recipe, output)  # another process may have been at work there until now
+            since = datetime.now().astimezone().isoformat(timespec="seconds")
+            write_json(output / _OWNER, {"pid": os.getpid(), "host": platform.node(), "since": since})
+            try:
+                yield
+            finally:
+                (output / _OWNER).unlink(missing_ok=True)
+                if is_new and not (output / _RECIPE_FILE).exists():
+                    shutil.rmtree(output)
+    except Timeout as error:
+        raise UserError(
+            f"{output} is being written to by {_owner(output)}: wait for it, stop it, or name another folder"
+        ) from error
+
+
+def _owner(output: Path) -> str:
+    with suppress(UserError, KeyError, TypeError):  # not written yet, or gone already
+        owner = read_json(output / _OWNER)
+        return f"process {owner['pid']} on {owner['host']}, at work since {owner['since']}"
+    return "another process"
+
+
+def begin(recipe: Recipe, ingredients: Mapping[str, str], output: Path) -> None:
+    """Writes down what the run is made of, in its claimed folder; or finds that it is what was written down.
+
+    Args:
+        recipe: the run's.
+        ingredients: digests by name, as `digests` gives them.
+        output: the folder.
+
+    Raises:
+        UserError: ingredients have changed since the run began.
+    """
+    path = output / _INGREDIENTS_FILE
+    before = read_json(path) if path.exists() else ingredients
+    changed = [name for name in before.keys() | ingredients.keys() if before.get(name) != ingredients.get(name)]
+    if changed:
+        raise UserError(
+            f"{output} holds a run of other ingredients: {', '.join(sorted(changed))} changed since it began, and what "
+            "it has trained is not of these. Put back what was there to continue it, or give --fork NEW to begin the "
+            "same recipe with what is there now in the folder NEW"
+        )
+    write_json(path, ingredients)
     write_recipe(output / _RECIPE_FILE, recipe)

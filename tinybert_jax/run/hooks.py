@@ -45,7 +45,7 @@ class Hook:
 
     Attributes:
         every: `step` is called after each step that this divides, and after a stage's last.
-        finished: once True, the stage ends before its next step.
+        finished: once True, the stage ends before its next step; `start` sets it back where others are to go on.
     """
 
     every: int = 1

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from tinybert_jax.data import Dataset, Epochs
-from tinybert_jax.distill import Finetune, Objective
+from tinybert_jax.distill import Finetune, Objective, make_optimizer
+from tinybert_jax.errors import UserError
 from tinybert_jax.inference import cached_logits
 from tinybert_jax.model import BertForQuestionAnswering, Model, freeze
 from tinybert_jax.model.bert import Params
@@ -72,6 +73,38 @@ def epochs_of(
 def data_of(stage: Stage, ingredients: Ingredients) -> Dataset:
     """The data set of a stage."""
     return ingredients.augmented if stage.augmented else ingredients.train
+
+
+def check_stages(recipe: Recipe, ingredients: Ingredients) -> None:
+    """Checks, before anything is written, that every batch can be made and every stage would change its model.
+
+    A stage on copies that augmentation has still to make is checked when it begins.
+
+    Raises:
+        UserError: a stage could not, or would not.
+    """
+    made = ingredients.train, ingredients.augmented, ingredients.dev, ingredients.held_out
+    for data in filter(None, made):
+        Epochs(data.windows, 1, recipe.batch_lengths, recipe.seed)
+    waits = [stage.augmented and ingredients.candidates is not None for stage in recipe.stages]
+    stages = [stage for stage, waiting in zip(recipe.stages, waits, strict=True) if not waiting]
+    if recipe.compare_undistilled and not any(waits):
+        stages.append(undistilled_stage(recipe, ingredients))
+    for stage in (*recipe.teacher_stages, *stages):
+        make_optimizer(stage, stage.steps(epochs_of(stage, recipe, ingredients).steps_per_epoch))
+
+
+def check_changed(name: str, before: Params, after: Params) -> None:
+    """Checks that a stage has changed its model, which no rule can promise of every loss and rate.
+
+    Raises:
+        UserError: not a single parameter differs.
+    """
+    if jax.tree.all(jax.tree.map(np.array_equal, before, after)):
+        raise UserError(
+            f"stage {name} has changed no parameter of its model: its updates were 0, or too small for float32. See "
+            "grad_norm in metrics.jsonl: where it is 0 the objective does not read the model, else raise learning_rate"
+        )
 
 
 def undistilled_stage(recipe: Recipe, ingredients: Ingredients) -> Stage:
