@@ -3,8 +3,21 @@
 import string
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
+
+# Types and shapes in these packages' signatures are checked on every call. An int will do as a float.
+jaxtyping.install_import_hook(
+    [
+        "tinybert_jax.model",
+        "tinybert_jax.distill",
+        "tinybert_jax.inference",
+        "tinybert_jax.scoring.answers",
+        "tinybert_jax.scoring.bootstrap",
+    ],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 from tinybert_jax.augment.candidates import load_masked_lm
 from tinybert_jax.data import Answer, Batch, Example, load_tokenizer
@@ -34,6 +47,14 @@ PIECES = ["the", "of", "a", ".", ",", "7", "##s", "##ing", *"xyz", "##x", "##y",
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CHARACTERS = [*string.ascii_lowercase, *string.digits, *string.punctuation, "ᄒ", "ᅡ", "ᆫ", "中", "ß", "é"]
+
+
+@pytest.fixture
+def unchecked_shapes():
+    """As users call it: shapes in signatures are not checked, so that the functions' own checks must speak."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module")
