@@ -4,8 +4,21 @@ import os
 import string
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
+
+# Types and shapes in these packages' signatures are checked on every call. An int will do as a float.
+jaxtyping.install_import_hook(
+    [
+        "tinybert_jax.model",
+        "tinybert_jax.distill",
+        "tinybert_jax.inference",
+        "tinybert_jax.scoring.answers",
+        "tinybert_jax.scoring.bootstrap",
+    ],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 from tinybert_jax.augment.candidates import load_masked_lm
 from tinybert_jax.data import Answer, Batch, Example, load_tokenizer
@@ -51,6 +64,14 @@ def compiled_once(tmp_path_factory):
             jax.config.update(name, value)
             patch.setenv(name.upper(), str(value))
         yield
+
+
+@pytest.fixture
+def unchecked_shapes():
+    """As users call it: shapes in signatures are not checked, so that the functions' own checks must speak."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module")

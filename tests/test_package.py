@@ -1,9 +1,19 @@
 """What importing the package costs, and what of it runs without the libraries around it."""
 
+import ast
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
 
 import pytest
+
+import tinybert_jax
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 HEAVY = ("transformers", "tokenizers", "datasets", "orbax", "tyro", "tqdm", "matplotlib", "huggingface_hub", "torch")
 
@@ -12,6 +22,54 @@ def run(code: str) -> str:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
+
+
+def names_of(requirements):
+    """Distributions' names as pip compares them."""
+    return {re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", one)[0]).lower() for one in requirements}
+
+
+def imports_of(path):
+    """What a file imports from outside: {top-level name: whether anything but a function's body imports it}."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), {}
+    late = {node for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for node in ast.walk(f)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            modules = [node.module]
+        else:
+            continue
+        for name in (module.split(".")[0] for module in modules):
+            found[name] = found.get(name, False) or node not in late
+    return {name: early for name, early in found.items() if name not in {*sys.stdlib_module_names, "tinybert_jax"}}
+
+
+def test_every_import_is_declared():
+    """What an extra brings is imported where it is used, so that the rest runs without."""
+    required = names_of(PROJECT["dependencies"])
+    extras = PROJECT["optional-dependencies"]
+    optional = names_of(one for extra in extras if extra != "dev" for one in extras[extra]) - required
+    distributions = packages_distributions()
+    for path in (ROOT / "tinybert_jax").rglob("*.py"):
+        for name, early in imports_of(path).items():
+            of_name = names_of(distributions.get(name, [name]))
+            allowed = required if early else required | optional
+            assert of_name & allowed, f"{path.relative_to(ROOT)} imports {name}, which pyproject.toml does not declare"
+
+
+def test_the_version_is_the_installed_one():
+    assert tinybert_jax.__version__ == version("tinybert-jax")
+
+
+def test_types_are_shipped():
+    assert (ROOT / "tinybert_jax" / "py.typed").exists()
+    assert (
+        "py.typed"
+        in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"][
+            "tinybert_jax"
+        ]
+    )
 
 
 def test_importing_loads_jax_and_flax_alone():

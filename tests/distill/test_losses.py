@@ -227,6 +227,7 @@ def test_span_cross_entropy_is_torchs():
 # --- shapes that do not fit ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("call", "message"),
     [

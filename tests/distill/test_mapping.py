@@ -104,12 +104,12 @@ def test_projection_by_hand(kind):
     for state, name in enumerate(used):
         chosen = {**params, name: {"kernel": kernel, "bias": bias}}
         np.testing.assert_array_equal(
-            projection.apply(chosen, state, np.array([[[1.0, 2.0]]])), [[[3.0, 2.0, 6.0, 7.0]]]
+            projection.apply(chosen, state, jnp.array([[[1.0, 2.0]]])), [[[3.0, 2.0, 6.0, 7.0]]]
         )
 
 
 def test_without_parameters_hidden_states_stay_what_they_are():
-    hidden = np.ones((1, 2, 3))
+    hidden = jnp.ones((1, 2, 3))
     assert Projection().apply({}, 1, hidden) is hidden
 
 

@@ -169,6 +169,7 @@ def test_against_every_span(monkeypatch, block_spans):
         assert answers.predictions[example.id] == ("" if odds > 0 else expected[0])
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_input_that_does_not_fit():
     windows = make_windows((0, 0, 2), (1, 0, 2))
     examples = [question("a"), question("b")]

@@ -115,6 +115,7 @@ def test_swapping_the_systems_turns_the_sign():
     assert (back.mean, back.low, back.high, back.p) == pytest.approx((-there.mean, -there.high, -there.low, there.p))
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize("scores", [[], 0.5, [[0.0, 1.0]]])
 def test_scores_must_be_a_vector(scores):
     with pytest.raises(ValueError, match="vector of at least one question"):

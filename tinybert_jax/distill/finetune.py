@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from jax import Array
+from jaxtyping import Float
 
 from tinybert_jax.distill import losses
 from tinybert_jax.distill.objective import LossInputs, Metrics, Objective
@@ -20,7 +21,7 @@ class Finetune(Objective):
         """It does not."""
         return False
 
-    def loss(self, inputs: LossInputs) -> tuple[Array, Metrics]:
+    def loss(self, inputs: LossInputs) -> tuple[Float[Array, ""], Metrics]:
         """Cross-entropy of the labelled spans."""
         batch = inputs.batch
         return losses.span_cross_entropy(inputs.student.logits, batch.start, batch.end, batch.attention_mask), {}

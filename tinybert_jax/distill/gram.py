@@ -7,30 +7,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Bool, Float
 
+from tinybert_jax.arrays import AnyArray
 from tinybert_jax.distill.losses import mean_over_pairs
 from tinybert_jax.model.ops.platform import PORTABLE, Platform
 from tinybert_jax.model.ops.products import at_least_float32, exact_einsum
 
 
 def score_mse_gram(
-    student_queries: Array,
-    student_keys: Array,
-    teacher_queries: Array,
-    teacher_keys: Array,
-    mask: Array,
-    positions: Array | None = None,
+    student_queries: Float[AnyArray, "B T N H_s"],
+    student_keys: Float[AnyArray, "B T N H_s"],
+    teacher_queries: Float[AnyArray, "B T N H_t"],
+    teacher_keys: Float[AnyArray, "B T N H_t"],
+    mask: Bool[AnyArray, "B T"],
+    positions: Bool[AnyArray, "B T"] | None = None,
     platform: Platform = PORTABLE,
-) -> Array:
+) -> Float[Array, ""]:
     """`losses.attention_mse` of attention scores, without ever forming a (T, S) matrix: from Gram matrices, and exact.
 
     Args:
-        student_queries: (B, T, N, H_s).
-        student_keys: (B, T, N, H_s).
-        teacher_queries: (B, T, N, H_t).
-        teacher_keys: (B, T, N, H_t); head widths may differ, numbers of heads may not.
-        mask: (B, T), True at real tokens.
-        positions: (B, T), the mean runs over pairs of these; None for the real tokens.
+        student_queries: of every token and head.
+        student_keys: likewise.
+        teacher_queries: likewise; head widths may differ, numbers of heads may not.
+        teacher_keys: likewise.
+        mask: True at real tokens.
+        positions: the mean runs over pairs of these; None for the real tokens.
         platform: what it runs on.
     """
     if student_queries.shape[:3] != teacher_queries.shape[:3]:
@@ -45,14 +47,14 @@ def score_mse_gram(
 
 
 def squared_score_differences(
-    student_queries: Array,
-    student_keys: Array,
-    teacher_queries: Array,
-    teacher_keys: Array,
-    rows: Array,
-    columns: Array,
+    student_queries: Float[AnyArray, "B T N H_s"],
+    student_keys: Float[AnyArray, "B S N H_s"],
+    teacher_queries: Float[AnyArray, "B T N H_t"],
+    teacher_keys: Float[AnyArray, "B S N H_t"],
+    rows: Bool[AnyArray, "B T"],
+    columns: Bool[AnyArray, "B S"],
     platform: Platform = PORTABLE,
-) -> Array:
+) -> Float[Array, ""]:
     """Σ (S_s − S_t)² over windows, heads, `rows` and `columns`, where S = Q·Kᵀ/√H.
 
     The difference of the two score matrices is one product of thin matrices, S_s − S_t = A·C·Bᵀ, where A and B hold
@@ -61,12 +63,12 @@ def squared_score_differences(
     than differentiating ⟨,⟩.
 
     Args:
-        student_queries: (B, T, N, H_s).
-        student_keys: (B, S, N, H_s).
-        teacher_queries: (B, T, N, H_t); head widths may differ, numbers of heads may not.
-        teacher_keys: (B, S, N, H_t).
-        rows: (B, T) bool.
-        columns: (B, S) bool.
+        student_queries: of every row and head.
+        student_keys: of every column and head.
+        teacher_queries: likewise; head widths may differ, numbers of heads may not.
+        teacher_keys: likewise.
+        rows: those that count.
+        columns: those that count.
         platform: what it runs on.
     """
     return _squared_differences(student_queries, student_keys, teacher_queries, teacher_keys, rows, columns, platform)
@@ -74,19 +76,19 @@ def squared_score_differences(
 
 @partial(jax.custom_vjp, nondiff_argnums=(6,))
 def _squared_differences(
-    q_s: Array, k_s: Array, q_t: Array, k_t: Array, rows: Array, columns: Array, platform: Platform
+    q_s: AnyArray, k_s: AnyArray, q_t: AnyArray, k_t: AnyArray, rows: AnyArray, columns: AnyArray, platform: Platform
 ) -> Array:
     a, b, scale = _factors(q_s, k_s, q_t, k_t, rows, columns)
     gram_a, gram_b = (exact_einsum("bnth,bntg->bnhg", x, x, platform) for x in (a, b))
     return (scale[:, None] * scale * gram_a * gram_b).sum()
 
 
-def _forward(*arguments: Any) -> tuple[Array, tuple[Array, ...]]:
+def _forward(*arguments: Any) -> tuple[Array, tuple[AnyArray, ...]]:
     value: Array = _squared_differences(*arguments)
     return value, arguments[:-1]  # all but the platform
 
 
-def _backward(platform: Platform, arrays: tuple[Array, ...], gradient: Array) -> tuple[Array | None, ...]:
+def _backward(platform: Platform, arrays: tuple[AnyArray, ...], gradient: Array) -> tuple[Array | None, ...]:
     # Behind the barrier, or the compiler would keep the forward's factors until now.
     (q_s, k_s, q_t, k_t, rows, columns), gradient = jax.lax.optimization_barrier((arrays, gradient))
     a, b, scale = _factors(q_s, k_s, q_t, k_t, rows, columns)
@@ -105,10 +107,12 @@ def _backward(platform: Platform, arrays: tuple[Array, ...], gradient: Array) ->
 _squared_differences.defvjp(_forward, _backward)
 
 
-def _factors(q_s: Array, k_s: Array, q_t: Array, k_t: Array, rows: Array, columns: Array) -> tuple[Array, Array, Array]:
+def _factors(
+    q_s: AnyArray, k_s: AnyArray, q_t: AnyArray, k_t: AnyArray, rows: AnyArray, columns: AnyArray
+) -> tuple[Array, Array, Array]:
     """A (B, N, T, H_s + H_t), zero where not `rows`; B (B, N, S, H_s + H_t), where not `columns`; C's diagonal."""
 
-    def prepare(x: Array, where: Array) -> Array:
+    def prepare(x: AnyArray, where: AnyArray) -> Array:
         return jnp.swapaxes(jnp.where(where[..., None, None], x, 0), 1, 2)
 
     q_s, q_t, k_s, k_t = prepare(q_s, rows), prepare(q_t, rows), prepare(k_s, columns), prepare(k_t, columns)

@@ -7,7 +7,9 @@ from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, PRNGKeyArray
 
+from tinybert_jax.arrays import AnyArray
 from tinybert_jax.distill import losses
 from tinybert_jax.distill.gram import score_mse_gram
 from tinybert_jax.distill.mapping import LayerMap, Projection, group_heads, group_probabilities, resolve_layer_map
@@ -93,12 +95,12 @@ class Intermediate(Objective):
         mapped = resolve_layer_map(self.hidden_map, student.num_hidden_layers, teacher.num_hidden_layers)
         return ", ".join(f"{m} ← {g}" for m, g in enumerate(mapped, start=1))
 
-    def init_projection(self, key: Array, student: BertConfig, teacher: BertConfig) -> dict[str, Any]:
+    def init_projection(self, key: PRNGKeyArray, student: BertConfig, teacher: BertConfig) -> dict[str, Any]:
         """The projection's parameters, for the states that are compared."""
         states = range(0 if self.embeddings else 1, student.num_hidden_layers + 1)
         return self.projection.init(key, student, teacher, states)
 
-    def loss(self, inputs: LossInputs) -> tuple[Array, Metrics]:
+    def loss(self, inputs: LossInputs) -> tuple[Float[Array, ""], Metrics]:
         """Weighted sum, over mapped layers, of the hidden states' and the attention's mean squared errors."""
         student, teacher, mask = inputs.student, inputs.teacher, inputs.batch.attention_mask
         assert teacher is not None
@@ -109,7 +111,7 @@ class Intermediate(Objective):
         total = sum((weight * term for weight, term in weighted if weight), start=jnp.zeros(()))
         return total, {"hidden": hidden, "attention": attention}
 
-    def _hidden_loss(self, student: Outputs, teacher: Outputs, projection: Params, mask: Array) -> Array:
+    def _hidden_loss(self, student: Outputs, teacher: Outputs, projection: Params, mask: AnyArray) -> Array:
         positions = losses.positions_of(mask, self.padding)
         states = list(enumerate((0, *resolve_layer_map(self.hidden_map, *_layer_counts(student, teacher)))))
         terms = []
@@ -118,7 +120,7 @@ class Intermediate(Objective):
             terms.append(losses.hidden_mse(projected, teacher.hidden_states[g], positions))
         return jnp.stack(terms).sum()
 
-    def _attention_loss(self, student: Outputs, teacher: Outputs, mask: Array, platform: Platform) -> Array:
+    def _attention_loss(self, student: Outputs, teacher: Outputs, mask: AnyArray, platform: Platform) -> Array:
         heads = _head_count(student), _head_count(teacher)
         if not self.attention_weight or (self.heads == "drop" and heads[0] != heads[1]):
             return jnp.zeros(())
@@ -145,8 +147,8 @@ def _compare_scores(
     teacher: Outputs,
     g: int,
     heads: int,
-    mask: Array,
-    positions: Array,
+    mask: AnyArray,
+    positions: AnyArray,
     platform: Platform,
 ) -> Array:
     assert student.queries is not None and student.keys is not None
@@ -157,7 +159,7 @@ def _compare_scores(
 
 
 def _compare_probabilities(
-    student: Outputs, m: int, teacher: Outputs, g: int, heads: int, mask: Array, positions: Array
+    student: Outputs, m: int, teacher: Outputs, g: int, heads: int, mask: AnyArray, positions: AnyArray
 ) -> Array:
     assert student.probabilities is not None and teacher.probabilities is not None
     ours = group_probabilities(student.probabilities[m], heads)

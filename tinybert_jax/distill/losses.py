@@ -5,73 +5,83 @@ batch's filler rows have none. `positions` is what a mean runs over: the real to
 to count, as in haystack and in Huawei's code (`positions_of`). With nothing real the loss is 0, never NaN.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from tinybert_jax.arrays import AnyArray
 
 Padding = Literal["masked", "counted"]
 
 
-def positions_of(mask: Array, padding: Padding) -> Array:
-    """What a mean runs over, (B, T): the real tokens, or every position of the rows that hold one."""
+def positions_of(mask: Bool[AnyArray, "B T"], padding: Padding) -> Bool[AnyArray, "B T"]:
+    """What a mean runs over: the real tokens, or every position of the rows that hold one."""
     return mask if padding == "masked" else jnp.broadcast_to(mask.any(-1, keepdims=True), mask.shape)
 
 
-def _check_same_shape(name: str, student: Array, teacher: Array) -> None:
+def _check_same_shape(name: str, student: AnyArray, teacher: AnyArray) -> None:
     if student.shape != teacher.shape:
         raise ValueError(f"{name} must have one shape, got student {student.shape} and teacher {teacher.shape}")
 
 
-def _at_least_float32(x: Array) -> Array:
+def _at_least_float32(x: AnyArray) -> AnyArray:
     return x.astype(jnp.result_type(x, jnp.float32))
 
 
-def _mean(total: Array, count: Array) -> Array:
+def _mean(total: Float[Array, ""], count: Any) -> Float[Array, ""]:
     return total / jnp.maximum(count, 1)
 
 
-def hidden_mse(student: Array, teacher: Array, positions: Array) -> Array:
+def hidden_mse(
+    student: Float[AnyArray, "B T D"], teacher: Float[AnyArray, "B T D"], positions: Bool[AnyArray, "B T"]
+) -> Float[Array, ""]:
     """Mean squared error between hidden states (equations 8 and 9, the student's projected already).
 
     Args:
-        student: (B, T, D).
-        teacher: (B, T, D).
-        positions: (B, T), True where the mean runs.
+        student: hidden states.
+        teacher: hidden states.
+        positions: True where the mean runs.
     """
     _check_same_shape("hidden states", student, teacher)
     squares = jnp.where(positions[..., None], (_at_least_float32(student) - _at_least_float32(teacher)) ** 2, 0)
     return _mean(squares.sum(), positions.sum() * teacher.shape[-1])
 
 
-def mean_over_pairs(total: Array, positions: Array, heads: int) -> Array:
+def mean_over_pairs(total: Float[Array, ""], positions: Bool[AnyArray, "B T"], heads: int) -> Float[Array, ""]:
     """A sum over heads and pairs of positions, divided by their number.
 
     Args:
-        total: ().
-        positions: (B, T), True at those that make the pairs.
+        total: the sum.
+        positions: True at those that make the pairs.
         heads: N.
     """
     return _mean(total, heads * (positions.sum(-1, dtype=jnp.float32) ** 2).sum())
 
 
-def attention_scores(queries: Array, keys: Array) -> Array:
-    """Pre-softmax scores Q·Kᵀ/√H: (B, T, N, H), (B, S, N, H) → (B, N, T, S), in float32."""
+def attention_scores(queries: Float[AnyArray, "B T N H"], keys: Float[AnyArray, "B S N H"]) -> Float[Array, "B N T S"]:
+    """Pre-softmax scores Q·Kᵀ/√H, in float32."""
     kind = jnp.result_type(queries, jnp.float32)
     return jnp.einsum("btnh,bsnh->bnts", queries, keys, preferred_element_type=kind) * queries.shape[-1] ** -0.5
 
 
-def attention_mse(student: Array, teacher: Array, mask: Array, positions: Array | None = None) -> Array:
+def attention_mse(
+    student: Float[AnyArray, "B N T T"],
+    teacher: Float[AnyArray, "B N T T"],
+    mask: Bool[AnyArray, "B T"],
+    positions: Bool[AnyArray, "B T"] | None = None,
+) -> Float[Array, ""]:
     """Mean squared error between attention matrices, of scores (equation 7) or of probabilities.
 
     Entries at masked keys count as equal.
 
     Args:
-        student: (B, N, T, S).
-        teacher: (B, N, T, S).
-        mask: (B, T), True at real tokens; T = S.
-        positions: (B, T), the mean runs over pairs of these; None for the real tokens.
+        student: of each query (rows) and key (columns).
+        teacher: likewise.
+        mask: True at real tokens.
+        positions: the mean runs over pairs of these; None for the real tokens.
     """
     _check_same_shape("attention matrices", student, teacher)
     positions = mask if positions is None else positions
@@ -80,21 +90,28 @@ def attention_mse(student: Array, teacher: Array, mask: Array, positions: Array 
     return mean_over_pairs(squares.sum(), positions, student.shape[1])
 
 
-def _log_softmax_over_tokens(logits: Array, positions: Array) -> Array:
+def _log_softmax_over_tokens(
+    logits: Float[AnyArray, "B T 2"], positions: Bool[AnyArray, "B T"]
+) -> Float[Array, "B T 2"]:
     logits = _at_least_float32(logits)
     return jax.nn.log_softmax(jnp.where(positions[..., None], logits, jnp.finfo(logits.dtype).min), axis=1)
 
 
-def soft_cross_entropy(student: Array, teacher: Array, positions: Array, temperature: Array | float = 1.0) -> Array:
+def soft_cross_entropy(
+    student: Float[AnyArray, "B T 2"],
+    teacher: Float[AnyArray, "B T 2"],
+    positions: Bool[AnyArray, "B T"],
+    temperature: Float[AnyArray, ""] | float = 1.0,
+) -> Float[Array, ""]:
     """Cross-entropy of the student's start and end distributions against the teacher's (equation 10).
 
     −Σ_tokens softmax(z_t / τ) · log softmax(z_s / τ), summed over start and end, averaged over windows. It differs
     from KL by the teacher's entropy, so gradients are the same.
 
     Args:
-        student: (B, T, 2) logits.
-        teacher: (B, T, 2) logits.
-        positions: (B, T): only these take part in the softmax.
+        student: logits.
+        teacher: logits.
+        positions: only these take part in the softmax.
         temperature: τ.
     """
     _check_same_shape("logits", student, teacher)
@@ -104,14 +121,19 @@ def soft_cross_entropy(student: Array, teacher: Array, positions: Array, tempera
     return _mean(-terms.sum(), positions.any(-1).sum())
 
 
-def span_cross_entropy(logits: Array, start: Array, end: Array, positions: Array) -> Array:
+def span_cross_entropy(
+    logits: Float[AnyArray, "B T 2"],
+    start: Int[AnyArray, " B"],
+    end: Int[AnyArray, " B"],
+    positions: Bool[AnyArray, "B T"],
+) -> Float[Array, ""]:
     """Cross-entropy of the labelled start and end, the two averaged, averaged over windows.
 
     Args:
-        logits: (B, T, 2).
-        start: (B,) positions of the answers' first tokens; 0, the [CLS], where the window holds none.
-        end: (B,) positions of the last tokens, inclusive.
-        positions: (B, T): only these take part in the softmax.
+        logits: of the start and of the end.
+        start: positions of the answers' first tokens; 0, the [CLS], where the window holds none.
+        end: positions of the last tokens, inclusive.
+        positions: only these take part in the softmax.
     """
     log_probs = _log_softmax_over_tokens(logits, positions)
     # A look-up along the axis, not by row numbers: XLA then knows that every row stays on its device.

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, PRNGKeyArray
 
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig
@@ -48,16 +49,18 @@ def resolve_layer_map(layer_map: LayerMap, student_layers: int, teacher_layers: 
     return layer_map
 
 
-def group_heads(queries: Array, keys: Array, heads: int) -> tuple[Array, Array]:
+def group_heads(
+    queries: Float[Array, "B T N H"], keys: Float[Array, "B T N H"], heads: int
+) -> tuple[Float[Array, "B T {heads} G"], Float[Array, "B T {heads} G"]]:
     """Queries and keys of `heads` wider heads, whose scores are the means over groups of consecutive heads.
 
     Args:
-        queries: (B, T, N, H).
-        keys: (B, T, N, H).
+        queries: of every head.
+        keys: of every head.
         heads: M, divides N.
 
     Returns:
-        (B, T, M, N / M · H) each.
+        Queries and keys of G = N / M · H units.
     """
     *rows, count, width = queries.shape
     groups = count // heads
@@ -65,8 +68,8 @@ def group_heads(queries: Array, keys: Array, heads: int) -> tuple[Array, Array]:
     return queries.reshape(shape) * groups**-0.5, keys.reshape(shape)
 
 
-def group_probabilities(probabilities: Array, heads: int) -> Array:
-    """Means over groups of consecutive heads: (B, N, T, S) → (B, heads, T, S)."""
+def group_probabilities(probabilities: Float[Array, "B N T S"], heads: int) -> Float[Array, "B {heads} T S"]:
+    """Means over groups of consecutive heads."""
     batch, _, *pair = probabilities.shape
     return probabilities.reshape(batch, heads, -1, *pair).mean(2)
 
@@ -94,7 +97,9 @@ class Projection:
                 'projection only, got projection.kind = "none": use "shared", "embeddings-layers" or "per-state"'
             )
 
-    def init(self, key: Array, student: BertConfig, teacher: BertConfig, states: Sequence[int]) -> dict[str, Any]:
+    def init(
+        self, key: PRNGKeyArray, student: BertConfig, teacher: BertConfig, states: Sequence[int]
+    ) -> dict[str, Any]:
         """Parameters `{name: {"kernel": (D_s, D_t), "bias": (D_t,)}}`, empty where none are needed.
 
         Args:
@@ -114,8 +119,8 @@ class Projection:
                 params[str(index)]["bias"] = jnp.zeros(teacher.hidden_size)
         return params
 
-    def apply(self, params: Params, state: int, hidden: Array) -> Array:
-        """Projects hidden state number `state`, (B, T, D_s) → (B, T, D_t); as it is where there are no parameters."""
+    def apply(self, params: Params, state: int, hidden: Float[Array, "B T D_s"]) -> Float[Array, "B T D_t"]:
+        """Projects hidden state number `state` to the teacher's width; as it is where there are no parameters."""
         if not params:
             return hidden
         layer = params[str(self._index(state))]

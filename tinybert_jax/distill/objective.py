@@ -1,26 +1,29 @@
 """What the training step asks of a stage: an objective is a frozen value with a pure `loss`."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from jax import Array
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
+from tinybert_jax.arrays import AnyArray
 from tinybert_jax.model import BertConfig, Outputs
 from tinybert_jax.model.bert import AttentionOutput, Params
 from tinybert_jax.model.ops.platform import PORTABLE, Platform
 
-Metrics = dict[str, Array]
+Metrics = dict[str, Float[Array, ""]]
 
 
+@runtime_checkable
 class LabelledBatch(Protocol):
     """What a loss reads of a batch; `data.Batch` is one."""
 
     @property
-    def attention_mask(self) -> Any: ...  # (B, T) bool
+    def attention_mask(self) -> Bool[AnyArray, "B T"]: ...
     @property
-    def start(self) -> Any: ...  # (B,) int
+    def start(self) -> Int[AnyArray, " B"]: ...
     @property
-    def end(self) -> Any: ...  # (B,) int
+    def end(self) -> Int[AnyArray, " B"]: ...
 
 
 class LossInputs(NamedTuple):
@@ -39,7 +42,7 @@ class LossInputs(NamedTuple):
     teacher: Outputs | None
     params: Params
     batch: LabelledBatch
-    step: Array | int = 0
+    step: Int[AnyArray, ""] | int = 0
     platform: Platform = PORTABLE
 
 
@@ -82,10 +85,10 @@ class Objective(ABC):
         """Which of the teacher's layers each student layer learns from, for the model card; None if from none."""
         return None
 
-    def init_projection(self, key: Array, student: BertConfig, teacher: BertConfig) -> dict[str, Any]:
+    def init_projection(self, key: PRNGKeyArray, student: BertConfig, teacher: BertConfig) -> dict[str, Any]:
         """Parameters of the objective's own, trained beside the student's; empty where none are needed."""
         return {}
 
     @abstractmethod
-    def loss(self, inputs: LossInputs) -> tuple[Array, Metrics]:
-        """The loss of a batch, a scalar, and its terms by name."""
+    def loss(self, inputs: LossInputs) -> tuple[Float[Array, ""], Metrics]:
+        """The loss of a batch, and its terms by name."""

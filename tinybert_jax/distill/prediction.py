@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from jax import Array
+from jaxtyping import Float
 
 from tinybert_jax.distill import losses
 from tinybert_jax.distill.objective import LossInputs, Metrics, Objective
@@ -43,7 +44,7 @@ class Prediction(Objective):
         """It does, unless the teacher's logits at padding count or its dropout acts."""
         return self.padding == "masked" and not self.teacher_dropout
 
-    def loss(self, inputs: LossInputs) -> tuple[Array, Metrics]:
+    def loss(self, inputs: LossInputs) -> tuple[Float[Array, ""], Metrics]:
         """The weighted sum of both cross-entropies; the metric "kl" is `soft` less the teacher's entropy."""
         assert inputs.teacher is not None
         student, teacher, batch = inputs.student.logits, inputs.teacher.logits, inputs.batch

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Int, PRNGKeyArray
 
 from tinybert_jax.distill.objective import LossInputs, Metrics, Objective
 from tinybert_jax.distill.reach import reached
@@ -21,17 +22,17 @@ class TrainState(NamedTuple):
     """All that training changes.
 
     Attributes:
-        step: () int32, batches seen.
+        step: batches seen, int32.
         params: `{"model": …, "projection": …}`.
         opt_state: the optimiser's.
     """
 
-    step: Array
+    step: Int[Array, ""]
     params: dict[str, Any]
     opt_state: optax.OptState
 
 
-TrainStep = Callable[[TrainState, Params | None, Any, Array], tuple[TrainState, Metrics]]
+TrainStep = Callable[[TrainState, Params | None, Any, PRNGKeyArray], tuple[TrainState, Metrics]]
 
 
 def create_state(params: Params, projection: Params, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
@@ -74,7 +75,7 @@ def make_train_step(
     student = student.clone(head_dropout=objective.head_dropout, platform=platform)
     teacher = teacher and teacher.clone(platform=platform)
 
-    def teach(teacher_params: Params | None, batch: Any, key: Array) -> Outputs | None:
+    def teach(teacher_params: Params | None, batch: Any, key: PRNGKeyArray) -> Outputs | None:
         if not objective.uses_teacher:
             return None
         if teacher is None:
@@ -83,11 +84,15 @@ def make_train_step(
         dropout_key = jax.random.fold_in(key, 1) if objective.teacher_dropout else None
         return forward(teacher, teacher_params, batch, attention=objective.attention, dropout_key=dropout_key)
 
-    def loss_fn(params: Params, taught: Outputs | None, batch: Any, key: Array, step: Array) -> tuple[Array, Metrics]:
+    def loss_fn(
+        params: Params, taught: Outputs | None, batch: Any, key: PRNGKeyArray, step: Int[Array, ""]
+    ) -> tuple[Array, Metrics]:
         outputs = forward(student, params["model"], batch, attention=objective.attention, dropout_key=key)
         return objective.loss(LossInputs(outputs, taught, params["projection"], batch, step, platform))
 
-    def step(state: TrainState, teacher_params: Params | None, batch: Any, key: Array) -> tuple[TrainState, Metrics]:
+    def step(
+        state: TrainState, teacher_params: Params | None, batch: Any, key: PRNGKeyArray
+    ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
         taught = jax.lax.stop_gradient(teach(teacher_params, batch, key))
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import jax
 import numpy as np
+from jaxtyping import Float, Int
 
 from tinybert_jax.data import Batch, Windows, default_buckets, eval_batches
 from tinybert_jax.data.prefetch import prefetch
@@ -20,7 +21,7 @@ Item = TypeVar("Item")
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _logits(model: BertForQuestionAnswering, params: Params, batch: Batch) -> jax.Array:
+def _logits(model: BertForQuestionAnswering, params: Params, batch: Batch) -> Float[jax.Array, "B T 2"]:
     return forward(model, params, batch).logits
 
 
@@ -31,8 +32,8 @@ def predict_logits(
     *,
     batch_size: int = 32,
     buckets: Sequence[int] = (),
-) -> np.ndarray:
-    """Start and end logits of every token of every window.
+) -> Float[np.ndarray, "tokens 2"]:
+    """Start and end logits of every token of every window, float32.
 
     Args:
         model: the network.
@@ -42,7 +43,7 @@ def predict_logits(
         buckets: batch lengths; the default ones up to the longest window when empty.
 
     Returns:
-        (total tokens, 2) float32, aligned with `windows.tokens`.
+        Logits aligned with `windows.tokens`.
     """
     blocks = predict_blocks(model, params, windows, block=len(windows), batch_size=batch_size, buckets=buckets)
     (logits,) = blocks
@@ -59,8 +60,8 @@ def predict_blocks(
     batch_size: int = 32,
     buckets: Sequence[int] = (),
     label: str = "scoring",
-) -> Iterator[np.ndarray]:
-    """Yields the logits block after block, so that they need not all be held: (tokens of the block, 2) float32.
+) -> Iterator[Float[np.ndarray, "tokens 2"]]:
+    """Yields the logits block after block, so that they need not all be held; float32.
 
     Args:
         model: the network.
@@ -93,7 +94,12 @@ def predict_blocks(
             yield logits
 
 
-def _place(rows: np.ndarray, indices: np.ndarray, windows: Windows, logits: np.ndarray) -> None:
+def _place(
+    rows: Float[np.ndarray, "B T 2"],
+    indices: Int[np.ndarray, " W"],
+    windows: Windows,
+    logits: Float[np.ndarray, "tokens 2"],
+) -> None:
     """Copies a batch's rows, less padding, to where its windows' tokens are in `logits`."""
     for window, row in zip(indices, rows, strict=False):  # filler rows come last
         splits = slice(windows.row_splits[window], windows.row_splits[window + 1])

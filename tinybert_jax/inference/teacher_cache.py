@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 
 from tinybert_jax.data import Windows
 from tinybert_jax.errors import UserError
@@ -33,7 +34,7 @@ def cached_logits(
     *,
     batch_size: int = 32,
     buckets: Sequence[int] = (),
-) -> np.ndarray:
+) -> Float[np.ndarray, "tokens 2"]:
     """Start and end logits of every token of every window, computed where the cache does not hold them.
 
     Args:
@@ -47,7 +48,7 @@ def cached_logits(
         buckets: batch lengths.
 
     Returns:
-        (total tokens, 2), a read-only memory-map, aligned with `windows.tokens`.
+        Logits, a read-only memory-map, aligned with `windows.tokens`.
 
     Raises:
         UserError: logits that are not finite, or too large for float16: clipped ones would be other labels.

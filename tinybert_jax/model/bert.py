@@ -8,12 +8,14 @@ Deliberately left out: the pooler (span heads do not use it), relative positions
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
+from tinybert_jax.arrays import AnyArray
 from tinybert_jax.model.embeddings import Embeddings
 from tinybert_jax.model.module import Module
 from tinybert_jax.model.ops.activations import ACTIVATIONS
@@ -23,51 +25,52 @@ Params = Mapping[str, Any]
 AttentionOutput = Literal["none", "scores", "probabilities"]
 
 
+@runtime_checkable
 class Inputs(Protocol):
     """What a forward reads; `data.Batch` is one."""
 
     @property
-    def input_ids(self) -> Any: ...  # (B, T) int
+    def input_ids(self) -> Int[AnyArray, "B T"]: ...
     @property
-    def token_type_ids(self) -> Any: ...  # (B, T) int
+    def token_type_ids(self) -> Int[AnyArray, "B T"]: ...
     @property
-    def attention_mask(self) -> Any: ...  # (B, T) bool, True at real tokens
+    def attention_mask(self) -> Bool[AnyArray, "B T"]: ...  # True at real tokens
 
 
 class Outputs(NamedTuple):
     """What a forward returns. Under `jax.jit`, what the caller does not use is not computed.
 
     Attributes:
-        logits: (B, T, 2) start and end logits, or (B, T, V) of the masked-LM head; float32.
-        hidden_states: L + 1 of (B, T, D), the embeddings' output first.
-        queries: L of (B, T, N, H), with `attention="scores"`; scores are queries · keys / √H.
-        keys: L of (B, T, N, H), likewise.
-        probabilities: L of (B, N, T, S), with `attention="probabilities"`: what multiplied the values, so after
-            attention dropout where it acts.
+        logits: float32; of the start and of the end, K = 2, or of the vocabulary.
+        hidden_states: L + 1 of them, the embeddings' output first.
+        queries: one a layer, with `attention="scores"`; scores are queries · keys / √H.
+        keys: likewise.
+        probabilities: one a layer, with `attention="probabilities"`: what multiplied the values, so after attention
+            dropout where it acts.
     """
 
-    logits: Array
-    hidden_states: tuple[Array, ...]
-    queries: tuple[Array, ...] | None = None
-    keys: tuple[Array, ...] | None = None
-    probabilities: tuple[Array, ...] | None = None
+    logits: Float[Array, "B T K"]
+    hidden_states: tuple[Float[Array, "B T D"], ...]
+    queries: tuple[Float[Array, "B T N H"], ...] | None = None
+    keys: tuple[Float[Array, "B T N H"], ...] | None = None
+    probabilities: tuple[Float[Array, "B N T S"], ...] | None = None
 
 
 class _Attended(NamedTuple):
-    context: Array  # (B, T, N, H)
-    queries: Array
-    keys: Array
-    probabilities: Array | None = None  # where they were formed
+    context: Float[Array, "B T N H"]
+    queries: Float[Array, "B T N H"]
+    keys: Float[Array, "B S N H"]
+    probabilities: Float[Array, "B N T S"] | None = None  # where they were formed
 
 
 class SelfAttention(Module):
     """Multi-head scaled dot-product attention of `rows` to all of `x`."""
 
     @nn.compact
-    def __call__(self, rows: Array, x: Array, mask: Array) -> _Attended:
+    def __call__(self, rows: Float[Array, "B R D"], x: Float[Array, "B S D"], mask: Bool[AnyArray, "B S"]) -> _Attended:
         c = self.config
 
-        def project(y: Array, name: str) -> Array:
+        def project(y: Float[Array, "B T D"], name: str) -> Float[Array, "B T N H"]:
             return self.dense(y, c.hidden_size, name).reshape(*y.shape[:2], c.num_attention_heads, c.head_size)
 
         q, k, v = project(rows, "query"), project(x, "key"), project(x, "value")
@@ -88,7 +91,7 @@ class Residual(Module):
     """Projection, dropout, residual sum and LayerNorm: the end of both halves of a layer."""
 
     @nn.compact
-    def __call__(self, x: Array, residual: Array) -> Array:
+    def __call__(self, x: Float[Array, "B T I"], residual: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         x = self.dense(x, self.config.hidden_size, "dense")
         return self.layer_norm(self.drop(x, self.config.hidden_dropout_prob) + residual)
 
@@ -97,7 +100,9 @@ class Attention(Module):
     """Self-attention and its residual."""
 
     @nn.compact
-    def __call__(self, rows: Array, x: Array, mask: Array) -> tuple[Array, _Attended]:
+    def __call__(
+        self, rows: Float[Array, "B R D"], x: Float[Array, "B S D"], mask: Bool[AnyArray, "B S"]
+    ) -> tuple[Float[Array, "B R D"], _Attended]:
         attended = SelfAttention(self.config, self.platform, name="self")(rows, x, mask)
         return Residual(self.config, self.platform, name="output")(attended.context.reshape(rows.shape), rows), attended
 
@@ -106,7 +111,7 @@ class FeedForward(Module):
     """The feed-forward network's first half, "intermediate" in the tree."""
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T I"]:
         return ACTIVATIONS[self.config.hidden_act](self.dense(x, self.config.intermediate_size, "dense"))
 
 
@@ -114,7 +119,9 @@ class Layer(Module):
     """One transformer layer: the new states of `rows`, which attend to all of `x`."""
 
     @nn.compact
-    def __call__(self, rows: Array, x: Array, mask: Array) -> tuple[Array, _Attended]:
+    def __call__(
+        self, rows: Float[Array, "B R D"], x: Float[Array, "B S D"], mask: Bool[AnyArray, "B S"]
+    ) -> tuple[Float[Array, "B R D"], _Attended]:
         rows, attended = Attention(self.config, self.platform, name="attention")(rows, x, mask)
         wide = FeedForward(self.config, self.platform, name="intermediate")(rows)
         return Residual(self.config, self.platform, name="output")(wide, rows), attended
@@ -124,7 +131,9 @@ class LayerStack(Module):
     """The layers in order, under the names "0", "1" and so on; the last one at `positions` alone where given."""
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, positions: Array | None = None) -> tuple[list[Array], list[_Attended]]:
+    def __call__(
+        self, x: Float[Array, "B T D"], mask: Bool[AnyArray, "B T"], positions: Int[AnyArray, "B R"] | None = None
+    ) -> tuple[list[Array], list[_Attended]]:
         states, attended = [x], []
         for i in range(self.config.num_hidden_layers):
             rows = x
@@ -140,7 +149,9 @@ class Encoder(Module):
     """The level of the tree that transformers calls `encoder.layer`."""
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, positions: Array | None = None) -> tuple[list[Array], list[_Attended]]:
+    def __call__(
+        self, x: Float[Array, "B T D"], mask: Bool[AnyArray, "B T"], positions: Int[AnyArray, "B R"] | None = None
+    ) -> tuple[list[Array], list[_Attended]]:
         return LayerStack(self.config, self.platform, name="layer")(x, mask, positions)
 
 
@@ -151,7 +162,9 @@ class Bert(Module):
         self.embeddings = Embeddings(self.config, self.platform)
         self.encoder = Encoder(self.config, self.platform)
 
-    def __call__(self, inputs: Inputs, positions: Array | None = None) -> tuple[list[Array], list[_Attended]]:
+    def __call__(
+        self, inputs: Inputs, positions: Int[AnyArray, "B R"] | None = None
+    ) -> tuple[list[Array], list[_Attended]]:
         x = self.embeddings(inputs.input_ids, inputs.token_type_ids, inputs.attention_mask)
         return self.encoder(x, inputs.attention_mask, positions)
 
@@ -185,7 +198,7 @@ class MaskedLMPredictions(Module):
     """Transform, then scores against the word embeddings themselves (tied decoder)."""
 
     @nn.compact
-    def __call__(self, x: Array, embedding: Array) -> Array:
+    def __call__(self, x: Float[Array, "B T D"], embedding: Float[AnyArray, "V D"]) -> Float[Array, "B T V"]:
         c = self.config
         x = MaskedLMTransform(c, self.platform, name="transform")(x)
         bias = self.param("bias", nn.initializers.zeros, (c.vocab_size,))
@@ -197,7 +210,7 @@ class MaskedLMTransform(Module):
     """Dense, activation, LayerNorm."""
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         return self.layer_norm(ACTIVATIONS[self.config.hidden_act](self.dense(x, self.config.hidden_size, "dense")))
 
 
@@ -205,7 +218,7 @@ class MaskedLMHead(Module):
     """The level of the tree that transformers calls `cls.predictions`."""
 
     @nn.compact
-    def __call__(self, x: Array, embedding: Array) -> Array:
+    def __call__(self, x: Float[Array, "B T D"], embedding: Float[AnyArray, "V D"]) -> Float[Array, "B T V"]:
         return MaskedLMPredictions(self.config, self.platform, name="predictions")(x, embedding)
 
 
@@ -220,11 +233,11 @@ class BertForMaskedLM(Module):
         states, attended = self.bert(inputs)
         return _outputs(self._scores(states[-1]), states, attended, attention)
 
-    def at(self, inputs: Inputs, positions: Array) -> Array:
-        """Logits at `positions` (B, R) alone: (B, R, V)."""
+    def at(self, inputs: Inputs, positions: Int[AnyArray, "B R"]) -> Float[Array, "B R V"]:
+        """Logits at `positions` alone."""
         return self._scores(self.bert(inputs, positions)[0][-1])
 
-    def _scores(self, states: Array) -> Array:
+    def _scores(self, states: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         return self.cls(states, self.bert.variables["params"]["embeddings"]["word_embeddings"]["embedding"])
 
 
@@ -234,14 +247,14 @@ def forward(
     inputs: Inputs,
     *,
     attention: AttentionOutput = "none",
-    dropout_key: Array | None = None,
+    dropout_key: PRNGKeyArray | None = None,
 ) -> Outputs:
     """Runs `model` on a batch: the one way in that the rest of the project uses.
 
     Args:
         model: the network; its `platform` says what it runs on.
         params: its parameters, `{"bert": …, "qa_outputs": …}` or `{"bert": …, "cls": …}`.
-        inputs: a batch (B, T).
+        inputs: a batch.
         attention: what to return of the attention: queries and keys, probabilities, or nothing.
         dropout_key: a key makes dropout act; without one the network is in evaluation.
     """
@@ -255,8 +268,10 @@ def forward(
     return outputs
 
 
-def masked_logits(model: BertForMaskedLM, params: Params, inputs: Inputs, positions: Array) -> Array:
-    """The masked-LM head's logits at some positions of a batch: (B, R, V) float32.
+def masked_logits(
+    model: BertForMaskedLM, params: Params, inputs: Inputs, positions: Int[AnyArray, "B R"]
+) -> Float[Array, "B R V"]:
+    """The masked-LM head's logits at some positions of a batch, float32.
 
     Neither the last layer nor the projection to the vocabulary is computed anywhere else, which for one position a
     row saves about a quarter of BERT-base's operations.
@@ -264,19 +279,19 @@ def masked_logits(model: BertForMaskedLM, params: Params, inputs: Inputs, positi
     Args:
         model: the network, in evaluation.
         params: `{"bert": …, "cls": …}`.
-        inputs: a batch (B, T).
-        positions: (B, R) integers in [0, T).
+        inputs: a batch.
+        positions: in [0, T).
     """
     return jnp.asarray(model.apply({"params": params}, inputs, positions, method=model.at))
 
 
 class _Tokens(NamedTuple):
-    input_ids: Array
-    token_type_ids: Array
-    attention_mask: Array
+    input_ids: Int[Array, "B T"]
+    token_type_ids: Int[Array, "B T"]
+    attention_mask: Bool[Array, "B T"]
 
 
-def init_params(model: BertForQuestionAnswering | BertForMaskedLM, key: Array) -> dict[str, Any]:
+def init_params(model: BertForQuestionAnswering | BertForMaskedLM, key: PRNGKeyArray) -> dict[str, Any]:
     """Parameters at BERT's initialisation: normal(initializer_range) matrices, zero biases, unit scales."""
     zeros = jnp.zeros((1, 1), jnp.int32)
     return dict(model.init(key, _Tokens(zeros, zeros, zeros == 0))["params"])

@@ -4,7 +4,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Bool, Float, Int
 
+from tinybert_jax.arrays import AnyArray
 from tinybert_jax.errors import UserError
 from tinybert_jax.model.module import Module
 
@@ -17,7 +19,12 @@ class Embeddings(Module):
     """
 
     @nn.compact
-    def __call__(self, input_ids: Array, token_type_ids: Array, attention_mask: Array) -> Array:
+    def __call__(
+        self,
+        input_ids: Int[AnyArray, "B T"],
+        token_type_ids: Int[AnyArray, "B T"],
+        attention_mask: Bool[AnyArray, "B T"],
+    ) -> Float[Array, "B T {self.config.hidden_size}"]:
         c = self.config
         if input_ids.shape[1] > c.max_positions:  # the look-up would give NaN
             raise UserError(
@@ -39,7 +46,9 @@ class Embeddings(Module):
         x = x + self.look_up("token_type_embeddings", c.type_vocab_size, segments)
         return self.drop(self.layer_norm(x), c.hidden_dropout_prob)
 
-    def look_up(self, name: str, rows: int, indices: Array, never_trained: int | None = None) -> Array:
+    def look_up(
+        self, name: str, rows: int, indices: Int[AnyArray, "B T"], never_trained: int | None = None
+    ) -> Float[Array, "B T {self.config.hidden_size}"]:
         """Rows of a table; the row `never_trained`, torch's `padding_idx`, is read and gets no gradient."""
         c = self.config
         init = nn.initializers.normal(c.initializer_range)

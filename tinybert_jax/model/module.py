@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 from jax import Array
+from jaxtyping import Float
 
 from tinybert_jax.model.config import BertConfig
 from tinybert_jax.model.ops.dense import Dense
@@ -21,16 +22,18 @@ class Module(nn.Module):
     config: BertConfig
     platform: Platform = PORTABLE
 
-    def dense(self, x: Array, features: int, name: str, dtype: str | None = None) -> Array:
-        """A linear layer with BERT's initialisation: (..., D) to (..., features)."""
+    def dense(
+        self, x: Float[Array, "*rows D"], features: int, name: str, dtype: str | None = None
+    ) -> Float[Array, "*rows {features}"]:
+        """A linear layer with BERT's initialisation."""
         init = nn.initializers.normal(self.config.initializer_range)
         return Dense(features, dtype or self.config.dtype, init, self.platform, name=name)(x)
 
-    def layer_norm(self, x: Array) -> Array:
+    def layer_norm(self, x: Float[Array, "*rows D"]) -> Float[Array, "*rows D"]:
         """LayerNorm over the last axis, computed in float32."""
         return LayerNorm(self.config.layer_norm_eps, name="LayerNorm")(x)
 
-    def drop(self, x: Array, rate: float) -> Array:
+    def drop(self, x: Float[Array, "*shape"], rate: float) -> Float[Array, "*shape"]:
         """Dropout, where a "dropout" key was supplied."""
         if rate == 0 or not self.has_rng("dropout"):
             return x

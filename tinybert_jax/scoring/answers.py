@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from tinybert_jax.data.example import Example
 from tinybert_jax.data.windows import Windows
@@ -57,14 +58,17 @@ class Answers(NamedTuple):
 class _Spans(NamedTuple):
     """Candidate spans, columnar: question index, score in logits, first and last token (flat)."""
 
-    example: np.ndarray
-    score: np.ndarray
-    first: np.ndarray
-    last: np.ndarray
+    example: Int[np.ndarray, " spans"]
+    score: Float[np.ndarray, " spans"]
+    first: Int[np.ndarray, " spans"]
+    last: Int[np.ndarray, " spans"]
 
 
 def find_answers(
-    examples: Sequence[Example], windows: Windows, logits: np.ndarray, config: AnswerConfig | None = None
+    examples: Sequence[Example],
+    windows: Windows,
+    logits: Float[np.ndarray, "tokens 2"],
+    config: AnswerConfig | None = None,
 ) -> Answers:
     """Finds each question's best spans over all its windows.
 
@@ -75,7 +79,7 @@ def find_answers(
     Args:
         examples: the questions that `windows` was built from.
         windows: their windows.
-        logits: (total_tokens, 2) float, start and end logits, aligned with `windows.tokens`.
+        logits: start and end logits of every window's tokens, aligned with `windows.tokens`.
         config: how spans are chosen.
 
     Returns:
@@ -119,13 +123,13 @@ def _distinct(context: str, scores: list, begin: list, end: list, n_best: int) -
     return list(candidates.values())
 
 
-def _null_scores(windows: Windows, logits: np.ndarray, n_examples: int) -> list[float]:
+def _null_scores(windows: Windows, logits: Float[np.ndarray, "tokens 2"], n_examples: int) -> list[float]:
     lowest = np.full(n_examples, np.inf, np.float32)
     np.minimum.at(lowest, windows.example, logits[windows.row_splits[:-1]].sum(axis=1))
     return lowest.tolist()
 
 
-def _best_spans(windows: Windows, logits: np.ndarray, config: AnswerConfig) -> _Spans:
+def _best_spans(windows: Windows, logits: Float[np.ndarray, "tokens 2"], config: AnswerConfig) -> _Spans:
     """The `n_best` best spans of every window, in no particular order."""
     context_lengths = windows.lengths - windows.context_begin - 1  # less the final [SEP]
     by_length = np.argsort(context_lengths, kind="stable")  # little padding in a block
@@ -141,9 +145,13 @@ def _best_spans(windows: Windows, logits: np.ndarray, config: AnswerConfig) -> _
 
 
 def _block_spans(
-    windows: Windows, logits: np.ndarray, rows: np.ndarray, lengths: np.ndarray, config: AnswerConfig
+    windows: Windows,
+    logits: Float[np.ndarray, "tokens 2"],
+    rows: Int[np.ndarray, " B"],
+    lengths: Int[np.ndarray, " B"],
+    config: AnswerConfig,
 ) -> _Spans:
-    """The best spans of the windows `rows` (B,), whose contexts are `lengths` (B,) tokens long."""
+    """The best spans of the windows `rows`, whose contexts are `lengths` tokens long."""
     longest, width = int(lengths.max()), config.max_answer_len
     first_token = windows.row_splits[rows] + windows.context_begin[rows]
     position = np.arange(longest + width - 1)
@@ -165,8 +173,8 @@ def _block_spans(
     return _Spans(*(column[np.isfinite(best_scores)] for column in columns))
 
 
-def _top(values: np.ndarray, n: int) -> np.ndarray:
-    """(B, min(n, X)) indices of the largest values of each row of (B, X), in no particular order."""
+def _top(values: Float[np.ndarray, "B X"], n: int) -> Int[np.ndarray, "B K"]:
+    """Indices of the K = min(n, X) largest values of each row, in no particular order."""
     n = min(n, values.shape[1])
     return np.argpartition(values, values.shape[1] - n, axis=1)[:, -n:]
 

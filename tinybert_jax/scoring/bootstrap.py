@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Num
 
 _LEVEL = (2.5, 97.5)  # percentiles that hold 95% between them
 _BLOCK_DRAWS = 1 << 18  # questions drawn at once: 2 MB of scores, whatever the data's size
@@ -38,11 +39,13 @@ class Difference(NamedTuple):
     p: float
 
 
-def interval(scores: Sequence[float] | np.ndarray, *, resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
+def interval(
+    scores: Sequence[float] | Num[np.ndarray, " N"], *, resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
     """The 95% percentile bootstrap interval of a mean, in percent.
 
     Args:
-        scores: (N,) one score a question, in [0, 1].
+        scores: one a question, in [0, 1].
         resamples: how often the questions are resampled.
         seed: of the resampling.
 
@@ -57,7 +60,11 @@ def interval(scores: Sequence[float] | np.ndarray, *, resamples: int = 10_000, s
 
 
 def paired_bootstrap(
-    a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray, *, resamples: int = 10_000, seed: int = 0
+    a: Sequence[float] | Num[np.ndarray, " N"],
+    b: Sequence[float] | Num[np.ndarray, " N"],
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
 ) -> Difference:
     """Compares two systems on the same questions.
 
@@ -67,8 +74,8 @@ def paired_bootstrap(
     (Davison and Hinkley 1997, Bootstrap Methods and their Application, section 4.2).
 
     Args:
-        a: (N,) the first system's scores, one a question, in [0, 1].
-        b: (N,) the second system's, the same questions in the same order.
+        a: the first system's scores, one a question, in [0, 1].
+        b: the second system's, the same questions in the same order.
         resamples: how often the questions are resampled.
         seed: of the resampling.
 
@@ -129,15 +136,17 @@ def _rounded(percent: float) -> float:
     return round(percent, 2) + 0.0  # turns -0.0 into 0.0
 
 
-def _vector(scores: Sequence[float] | np.ndarray) -> np.ndarray:
+def _vector(scores: Sequence[float] | Num[np.ndarray, "..."]) -> Float[np.ndarray, " N"]:
     vector = np.asarray(scores, np.float64)
     if vector.ndim != 1 or not len(vector):
         raise ValueError(f"scores must be a vector of at least one question, got shape {vector.shape}")
     return vector
 
 
-def _resampled_means(values: np.ndarray, resamples: int = 10_000, seed: int = 0) -> np.ndarray:
-    """(…, resamples) means of N values drawn with replacement from the N `values` (…, N), the same for every row."""
+def _resampled_means(
+    values: Float[np.ndarray, "*rows N"], resamples: int = 10_000, seed: int = 0
+) -> Float[np.ndarray, "*rows {resamples}"]:
+    """Means of N values drawn with replacement from the N `values`, the same for every row."""
     rng, count = np.random.default_rng(seed), values.shape[-1]
     means = np.empty((*values.shape[:-1], resamples))
     block = max(1, _BLOCK_DRAWS // count)

@@ -15,7 +15,7 @@ def exact(x):
 
 
 def test_gelu_is_x_times_the_normal_distribution():
-    np.testing.assert_allclose(gelu(POINTS), [exact(float(x)) for x in POINTS], atol=5e-7)
+    np.testing.assert_allclose(gelu(jnp.asarray(POINTS)), [exact(float(x)) for x in POINTS], atol=5e-7)
 
 
 def test_its_slope_is_what_differentiation_gives():
@@ -27,7 +27,7 @@ def test_its_slope_is_what_differentiation_gives():
 
 def test_in_float64_it_is_exact():
     with jax.enable_x64(True):
-        points = POINTS.astype(np.float64)
+        points = jnp.asarray(POINTS, jnp.float64)
         np.testing.assert_allclose(gelu(points), [exact(x) for x in points.tolist()], atol=1e-15)
         slope = jax.vmap(jax.grad(gelu))(points)
         np.testing.assert_allclose(slope, (gelu(points + 1e-5) - gelu(points - 1e-5)) / 2e-5, atol=1e-9)

@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,5 +19,5 @@ def test_heads_first_is_a_transposition(length):
 
 
 def test_one_matrix_holds_the_rows_in_order():
-    x = np.arange(24.0).reshape(2, 3, 4)
-    np.testing.assert_array_equal(as_one_matrix(x), [row for window in x for row in window])
+    x = jnp.arange(24.0).reshape(2, 3, 4)
+    np.testing.assert_array_equal(as_one_matrix(x), [row for window in np.asarray(x) for row in window])

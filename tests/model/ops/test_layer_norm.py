@@ -12,7 +12,7 @@ EPSILON = 1e-12
 @pytest.fixture(scope="module")
 def arrays():
     rng = np.random.default_rng(0)
-    return tuple(rng.normal(size=shape).astype(np.float32) for shape in ((3, 5, 16), (16,), (16,)))
+    return tuple(jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((3, 5, 16), (16,), (16,)))
 
 
 def weighted(function, weights):
@@ -46,7 +46,7 @@ def test_bfloat16_is_rounded_at_the_end_alone(arrays):
 
 
 def test_a_large_mean_does_not_drown_the_variance():
-    x = np.array([[4096.0, 4097.0, 4098.0, 4099.0]], np.float32)
+    x = jnp.array([[4096.0, 4097.0, 4098.0, 4099.0]])
     np.testing.assert_allclose(normalise(x, np.ones(4, np.float32), np.zeros(4, np.float32), 0.0).std(), 1, rtol=1e-6)
 
 

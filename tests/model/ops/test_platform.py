@@ -15,6 +15,7 @@ from tinybert_jax.model.ops.platform import CPU, GPU, PORTABLE, TPU, Platform
 from tinybert_jax.sharding import data_mesh
 
 
+@pytest.mark.usefixtures("unchecked_shapes")  # devices that no machine here has
 @pytest.mark.parametrize(
     ("kind", "platform"), [("cpu", CPU), ("gpu", GPU), ("cuda", GPU), ("tpu", TPU), ("a new kind", PORTABLE)]
 )

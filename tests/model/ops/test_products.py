@@ -12,7 +12,7 @@ from tinybert_jax.model.ops.products import exact_einsum, heads_first, matmul, t
 @pytest.fixture(scope="module")
 def arrays():
     rng = np.random.default_rng(0)
-    return rng.normal(size=(64, 32)).astype(np.float32), rng.normal(size=(32, 48)).astype(np.float32)
+    return tuple(jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((64, 32), (32, 48)))
 
 
 def value_and_gradients(product, x, kernel):

@@ -4,12 +4,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from tinybert_jax.model.ops.products import at_least_float32
 
 
 @jax.custom_vjp
-def gelu(x: Array) -> Array:
+def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """x·Φ(x), exactly (Hendrycks & Gimpel 2016): computed in float32, returned in the type of `x`.
 
     Only `x` is kept for the gradient, Φ(x) + x·φ(x), which is computed from it again.

@@ -6,7 +6,9 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Bool, Float, PRNGKeyArray
 
+from tinybert_jax.arrays import AnyArray
 from tinybert_jax.model.ops.dropout import kept_rows
 from tinybert_jax.model.ops.platform import PORTABLE, Platform
 from tinybert_jax.model.ops.products import at_least_float32, heads_first, matmul
@@ -41,27 +43,27 @@ def choose_kernel(
 
 
 def formed(
-    queries: Array,
-    keys: Array,
-    values: Array,
-    mask: Array,
+    queries: Float[Array, "B T N H"],
+    keys: Float[Array, "B S N H"],
+    values: Float[Array, "B S N H"],
+    mask: Bool[AnyArray, "B S"],
     rate: float = 0.0,
-    key: Array | None = None,
+    key: PRNGKeyArray | None = None,
     platform: Platform = PORTABLE,
-) -> tuple[Array, Array]:
+) -> tuple[Float[Array, "B T N H"], Float[Array, "B N T S"]]:
     """Attention through the matrix of probabilities.
 
     Args:
-        queries: (B, T, N, H).
-        keys: (B, S, N, H).
-        values: (B, S, N, H).
-        mask: (B, S), True at real tokens.
+        queries: of the rows that attend.
+        keys: of the rows attended to.
+        values: theirs too.
+        mask: True at real tokens.
         rate: of dropout on the probabilities.
         key: dropout's; without one it does not act.
         platform: what it runs on.
 
     Returns:
-        The context (B, T, N, H), and the probabilities that multiplied the values, (B, N, T, S).
+        The context, and the probabilities that multiplied the values.
     """
     queries, keys, values = (heads_first(x, platform) for x in (queries, keys, values))
     dropout = None if key is None else _Dropout(rate, key, rows=queries.shape[2])
@@ -70,15 +72,15 @@ def formed(
 
 
 def in_blocks(
-    queries: Array,
-    keys: Array,
-    values: Array,
-    mask: Array,
+    queries: Float[Array, "B T N H"],
+    keys: Float[Array, "B S N H"],
+    values: Float[Array, "B S N H"],
+    mask: Bool[AnyArray, "B S"],
     rate: float = 0.0,
-    key: Array | None = None,
+    key: PRNGKeyArray | None = None,
     platform: Platform = PORTABLE,
-) -> Array:
-    """The same context, and the same dropout, a block of query rows at a time: (B, T, N, H).
+) -> Float[Array, "B T N H"]:
+    """The same context, and the same dropout, a block of query rows at a time.
 
     A block's probabilities are computed again on the way back, so that value and gradient hold one block's, not all.
     """
@@ -98,8 +100,13 @@ def in_blocks(
     return jnp.swapaxes(context, 1, 2)
 
 
-def in_cudnn(queries: Array, keys: Array, values: Array, mask: Array) -> Array:
-    """The same context by cuDNN's flash attention, (B, T, N, H): bfloat16 or float16, no dropout, on a GPU."""
+def in_cudnn(
+    queries: Float[Array, "B T N H"],
+    keys: Float[Array, "B S N H"],
+    values: Float[Array, "B S N H"],
+    mask: Bool[AnyArray, "B S"],
+) -> Float[Array, "B T N H"]:
+    """The same context by cuDNN's flash attention: bfloat16 or float16, no dropout, on a GPU."""
     # One mask for all heads and layers: cuDNN takes none that is broadcast along the query rows.
     pairs = jnp.broadcast_to(mask[:, None, None, :], (*mask.shape[:1], 1, queries.shape[1], mask.shape[1]))
     attend = partial(jax.nn.dot_product_attention, implementation="cudnn")
@@ -110,7 +117,7 @@ class _Dropout(NamedTuple):
     """Dropout on the probabilities of one attention."""
 
     rate: float
-    key: Array
+    key: PRNGKeyArray
     rows: int  # T, of the whole matrix: an element's fate depends on its place in it, not in its block
 
 
@@ -118,7 +125,7 @@ def _attend_rows(
     queries: Array,
     keys: Array,
     values: Array,
-    mask: Array,
+    mask: AnyArray,
     dropout: _Dropout | None,
     first: Array | int,
     platform: Platform,
@@ -133,18 +140,24 @@ def _attend_rows(
 
 @partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def _attend(
-    queries: Array, keys: Array, values: Array, mask: Array, kept: Array | None, rate: float, platform: Platform
-) -> tuple[Array, Array]:
-    """Context (B, N, T, H) and probabilities (B, N, T, S) after dropout, of heads-first arrays, in their type.
+    queries: Float[Array, "B N T H"],
+    keys: Float[Array, "B N S H"],
+    values: Float[Array, "B N S H"],
+    mask: Bool[AnyArray, "B S"],
+    kept: Bool[Array, "B N T S"] | None,
+    rate: float,
+    platform: Platform,
+) -> tuple[Float[Array, "B N T H"], Float[Array, "B N T S"]]:
+    """Context, and probabilities after dropout, of heads-first arrays, in their type.
 
     Scores and softmax are float32. Of the (T, S) matrices one is kept for the gradient, in the arrays' type.
 
     Args:
-        queries: (B, N, T, H).
-        keys: (B, N, S, H).
-        values: (B, N, S, H).
-        mask: (B, S), True at real tokens.
-        kept: (B, N, T, S), what dropout leaves; None for all.
+        queries: of the rows that attend.
+        keys: of the rows attended to.
+        values: theirs too.
+        mask: True at real tokens.
+        kept: what dropout leaves; None for all.
         rate: dropout's; 0 where all is kept.
         platform: what it runs on.
     """
@@ -152,8 +165,14 @@ def _attend(
 
 
 def _forward(
-    queries: Array, keys: Array, values: Array, mask: Array, kept: Array | None, rate: float, platform: Platform
-) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
+    queries: Array,
+    keys: Array,
+    values: Array,
+    mask: AnyArray,
+    kept: Array | None,
+    rate: float,
+    platform: Platform,
+) -> tuple[tuple[Array, Array], tuple[AnyArray, ...]]:
     scores = _scores(queries, keys, platform)
     # The least number, not −∞: a row without a real token then gets equal probabilities, not NaN.
     probabilities = jax.nn.softmax(jnp.where(mask[:, None, None, :], scores, jnp.finfo(scores.dtype).min))
@@ -171,7 +190,7 @@ def _scores(queries: Array, keys: Array, platform: Platform) -> Array:
 
 
 def _backward(
-    rate: float, platform: Platform, saved: tuple[Array, ...], gradients: tuple[Array, Array]
+    rate: float, platform: Platform, saved: tuple[AnyArray, ...], gradients: tuple[Array, Array]
 ) -> tuple[Array | None, ...]:
     queries, keys, values, mask, signed = saved
     grad_context, grad_probabilities = gradients

@@ -13,19 +13,14 @@ operation named in its docstring. With jax and jaxlib 0.10.2:
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Shaped
 
 
-def transposed(x: Array) -> Array:
+def transposed(x: Shaped[Array, "*batch M N"]) -> Shaped[Array, "*batch N M"]:
     """`jnp.swapaxes(x, -1, -2)`, written to memory in that order.
 
     XLA's CPU compiler folds a plain transposition into the product that reads it, which then takes a slower path, or,
     in bfloat16, one that does not exist. It does not see through a transposition of 2×2 tiles.
-
-    Args:
-        x: (…, M, N).
-
-    Returns:
-        (…, N, M).
     """
     *batch, rows, columns = x.shape
     x = _even(x, axes=(-2, -1))
@@ -34,15 +29,8 @@ def transposed(x: Array) -> Array:
     return jax.lax.optimization_barrier(moved)[..., :columns, :rows]
 
 
-def heads_first(x: Array) -> Array:
-    """`jnp.swapaxes(x, 1, 2)`, written to memory in that order, as `transposed` does it: by pairs of tokens.
-
-    Args:
-        x: (B, T, N, H).
-
-    Returns:
-        (B, N, T, H).
-    """
+def heads_first(x: Shaped[Array, "B T N H"]) -> Shaped[Array, "B N T H"]:
+    """`jnp.swapaxes(x, 1, 2)`, written to memory in that order, as `transposed` does it: by pairs of tokens."""
     batch, length, heads, width = x.shape
     x = _even(x, axes=(1,))
     pairs = x.reshape(batch, x.shape[1] // 2, 2, heads, width)
@@ -56,15 +44,9 @@ def _even(x: Array, axes: tuple[int, ...]) -> Array:
     return jnp.pad(x, [(0, int(axis in odd)) for axis in range(x.ndim)]) if odd else x
 
 
-def as_one_matrix(x: Array) -> Array:
+def as_one_matrix(x: Shaped[Array, "*rows D"]) -> Shaped[Array, "R D"]:
     """`x` itself, for a product with a matrix: with a batch axis, the gradient of that matrix takes longer.
 
     Nothing is moved, so this is done on every platform.
-
-    Args:
-        x: (…, D).
-
-    Returns:
-        (R, D), one row for each of the leading axes' elements.
     """
     return x.reshape(-1, x.shape[-1])

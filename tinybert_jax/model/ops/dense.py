@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 from jax import Array
+from jaxtyping import Float
 
 from tinybert_jax.model.ops.cpu_layout import as_one_matrix
 from tinybert_jax.model.ops.platform import PORTABLE, Platform
@@ -19,7 +20,7 @@ class Dense(nn.Module):
     platform: Platform = PORTABLE
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "*rows D"]) -> Float[Array, "*rows {self.features}"]:
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         product = matmul(as_one_matrix(x).astype(self.dtype), kernel, self.platform)

@@ -8,16 +8,17 @@ key gives the same mask on one device or on many, at once or a block at a time.
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Bool, Float, Int, PRNGKeyArray, UInt32
 
 
-def _finalise(bits: Array) -> Array:
+def _finalise(bits: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
     """MurmurHash3's 32-bit finaliser: every input bit flips every output bit about half of the time."""
     bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
     bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
     return bits ^ (bits >> 16)
 
 
-def _flat_index(shape: tuple[int, ...], whole: tuple[int, ...]) -> Array:
+def _flat_index(shape: tuple[int, ...], whole: tuple[int, ...]) -> UInt32[Array, "..."]:
     """Row-major index in `whole` of each element of its leading block `shape`, modulo 2³².
 
     Written so that a sharded array computes its own part.
@@ -29,17 +30,17 @@ def _flat_index(shape: tuple[int, ...], whole: tuple[int, ...]) -> Array:
     return index
 
 
-def _kept(rate: float, key: Array, index: Array) -> Array:
+def _kept(rate: float, key: PRNGKeyArray, index: UInt32[Array, "*shape"]) -> Bool[Array, "*shape"]:
     seed = jax.random.bits(key, (2,), jnp.uint32)
     bits = _finalise(_finalise(index ^ seed[0]) + seed[1])
     return bits >= jnp.uint32(rate * 2**32)
 
 
-def dropout(x: Array, rate: float, key: Array) -> Array:
+def dropout(x: Float[Array, "*shape"], rate: float, key: PRNGKeyArray) -> Float[Array, "*shape"]:
     """Zeroes each element of `x` with probability `rate` and scales the rest by 1 / (1 − rate).
 
     Args:
-        x: any shape.
+        x: what is dropped.
         rate: in [0, 1).
         key: a JAX random key; only 64 bits are drawn from it.
     """
@@ -47,8 +48,10 @@ def dropout(x: Array, rate: float, key: Array) -> Array:
     return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
 
 
-def kept_rows(shape: tuple[int, ...], rate: float, key: Array, *, first: Array | int, rows: int) -> Array:
-    """What `dropout` leaves of rows [first, first + R) of a (…, rows, S) array: bool.
+def kept_rows(
+    shape: tuple[int, ...], rate: float, key: PRNGKeyArray, *, first: Int[Array, ""] | int, rows: int
+) -> Bool[Array, "..."]:
+    """What `dropout` leaves of rows [first, first + R) of a (…, rows, S) array: a mask of `shape`.
 
     Args:
         shape: (…, R, S).

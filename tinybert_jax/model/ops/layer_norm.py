@@ -5,7 +5,9 @@ from functools import partial
 import flax.linen as nn
 import jax
 from jax import Array
+from jaxtyping import Float
 
+from tinybert_jax.arrays import AnyArray
 from tinybert_jax.model.ops.products import at_least_float32
 
 
@@ -15,36 +17,38 @@ class LayerNorm(nn.Module):
     epsilon: float
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "*rows D"]) -> Float[Array, "*rows D"]:
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
         return normalise(x, scale, bias, self.epsilon)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
-def normalise(x: Array, scale: Array, bias: Array, epsilon: float) -> Array:
+def normalise(
+    x: Float[Array, "*rows D"], scale: Float[AnyArray, " D"], bias: Float[AnyArray, " D"], epsilon: float
+) -> Float[Array, "*rows D"]:
     """(x − mean) / √(variance + epsilon) · scale + bias over the last axis (Ba et al. 2016).
 
     Computed in float32, returned in the type of `x`. For the gradient, `x` and two numbers a row are kept; what lies
     between is computed again, which costs little compared with keeping four float32 arrays of the size of `x`.
 
     Args:
-        x: (…, D).
-        scale: (D,).
-        bias: (D,).
+        x: what is normalised.
+        scale: multiplied with the result.
+        bias: added to it.
         epsilon: added to the variance.
     """
     return _forward(x, scale, bias, epsilon)[0]
 
 
-def _forward(x: Array, scale: Array, bias: Array, epsilon: float) -> tuple[Array, tuple[Array, ...]]:
+def _forward(x: Array, scale: AnyArray, bias: AnyArray, epsilon: float) -> tuple[Array, tuple[AnyArray, ...]]:
     wide = at_least_float32(x)
     mean = wide.mean(-1, keepdims=True)
     factor = jax.lax.rsqrt(((wide - mean) ** 2).mean(-1, keepdims=True) + epsilon)
     return ((wide - mean) * factor * scale + bias).astype(x.dtype), (x, mean, factor, scale, bias)
 
 
-def _backward(epsilon: float, saved: tuple[Array, ...], gradient: Array) -> tuple[Array, Array, Array]:
+def _backward(epsilon: float, saved: tuple[AnyArray, ...], gradient: Array) -> tuple[Array, Array, Array]:
     # Behind the barrier, or the compiler would keep the forward's instead of computing it again.
     (x, mean, factor, scale, bias), gradient = jax.lax.optimization_barrier((saved, gradient))
     standard, gradient = (at_least_float32(x) - mean) * factor, at_least_float32(gradient)

@@ -5,30 +5,34 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
+from tinybert_jax.arrays import AnyArray
 from tinybert_jax.model.ops import cpu_layout
 from tinybert_jax.model.ops.platform import PORTABLE, Platform
 
 
-def matmul(x: Array, y: Array, platform: Platform = PORTABLE) -> Array:
+def matmul(
+    x: Float[Array, "*batch M K"], y: Float[AnyArray, "*batch K N"], platform: Platform = PORTABLE
+) -> Float[Array, "*batch M N"]:
     """`x @ y`, multiplied in the type of `x` and accumulated in float32.
 
     Without the rule of its own for the gradient, the float32 cotangent would meet bfloat16 operands, and every
     product of the backward pass would be computed in float32.
 
     Args:
-        x: (…, M, K), float32 or bfloat16.
-        y: (…, K, N); gradients come back in its type, so float32 weights get theirs unrounded.
+        x: float32 or bfloat16.
+        y: gradients come back in its type, so float32 weights get theirs unrounded.
         platform: what it runs on.
 
     Returns:
-        (…, M, N) float32, or float64 where that was given.
+        float32, or float64 where that was given.
     """
     return _matmul(x, y, platform)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _matmul(x: Array, y: Array, platform: Platform) -> Array:
+def _matmul(x: Array, y: AnyArray, platform: Platform) -> Array:
     return jnp.matmul(x, y.astype(x.dtype), preferred_element_type=_sum_dtype(x))
 
 
@@ -36,16 +40,16 @@ def _sum_dtype(x: Array) -> jnp.dtype:
     return jnp.result_type(x, jnp.float32)
 
 
-def at_least_float32(x: Array) -> Array:
+def at_least_float32(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`x` in the type that its products are summed in: float32, or float64 where that was given."""
     return x.astype(_sum_dtype(x))
 
 
-def _forward(x: Array, y: Array, platform: Platform) -> tuple[Array, tuple[Array, Array]]:
+def _forward(x: Array, y: AnyArray, platform: Platform) -> tuple[Array, tuple[Array, AnyArray]]:
     return matmul(x, y, platform), (x, y)
 
 
-def _backward(platform: Platform, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _backward(platform: Platform, saved: tuple[Array, AnyArray], gradient: Array) -> tuple[Array, Array]:
     x, y = saved
     gradient = gradient.astype(x.dtype)
     multiply = partial(jnp.matmul, preferred_element_type=_sum_dtype(x))
@@ -61,17 +65,19 @@ def _backward(platform: Platform, saved: tuple[Array, Array], gradient: Array) -
 _matmul.defvjp(_forward, _backward)
 
 
-def transposed(x: Array, platform: Platform) -> Array:
-    """`x` (…, M, N) as (…, N, M). A GPU's products read either order at one speed."""
+def transposed(x: Float[Array, "*batch M N"], platform: Platform) -> Float[Array, "*batch N M"]:
+    """The last two axes exchanged. A GPU's products read either order at one speed."""
     return cpu_layout.transposed(x) if platform.cpu_layouts else jnp.swapaxes(x, -1, -2)
 
 
-def heads_first(x: Array, platform: Platform) -> Array:
-    """`x` (B, T, N, H) as (B, N, T, H). A GPU's products read either order at one speed."""
+def heads_first(x: Float[Array, "B T N H"], platform: Platform) -> Float[Array, "B N T H"]:
+    """The axes of tokens and of heads exchanged. A GPU's products read either order at one speed."""
     return cpu_layout.heads_first(x) if platform.cpu_layouts else jnp.swapaxes(x, 1, 2)
 
 
-def exact_einsum(subscripts: str, x: Array, y: Array, platform: Platform = PORTABLE) -> Array:
+def exact_einsum(
+    subscripts: str, x: Float[Array, "..."], y: Float[Array, "..."], platform: Platform = PORTABLE
+) -> Float[Array, "..."]:
     """`einsum` of two arrays with products that are not rounded, summed in float32; float64 where that was given.
 
     For sums whose terms cancel, where TF32 or rounding to bfloat16 would show.
