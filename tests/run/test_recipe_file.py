@@ -56,6 +56,8 @@ recipes = st.builds(
 )
 
 
+# What checks types draws at random which items of a container it looks at.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @given(recipe=recipes)
 def test_any_recipe_reads_back_equal(tmp_path_factory, recipe):
     again = through_a_file(recipe, tmp_path_factory.getbasetemp())
