@@ -41,7 +41,9 @@ def test_devices_exchange_the_students_gradients_once_and_a_few_scalars(ran):
         assert stage["kinds"].keys() == {"all-reduce"} and stage["others"] == []
         assert stage["devices"] == 2 and stage["batch"] == 4 and stage["gradient_collectives"] == 1
         assert 1 <= stage["scalars"] <= 20
-    assert f"| 1 | 2 | 4 | 1 all-reduce | 1 | {encoder / 1e6:.3f} | {encoder / 1e6:.3f} |" in table
+    count = first["kinds"]["all-reduce"]
+    assert count <= 1 + first["scalars"]  # the gradients, and scalars, which XLA does not always combine with them
+    assert f"| 1 | 2 | 4 | {count} all-reduce | 1 | {encoder / 1e6:.3f} | {encoder / 1e6:.3f} |" in table
 
 
 def test_nothing_of_the_teacher_is_exchanged(ran):

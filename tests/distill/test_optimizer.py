@@ -99,7 +99,13 @@ def test_batches_that_fill_no_group_make_the_last_update_of_their_mean(steps):
 
 @pytest.mark.parametrize(
     ("change", "steps"),
-    [({"warmup": 1.0}, 1), ({"warmup": 1.0, "accumulate": 9}, 8), ({"learning_rate": 1e-60}, 100)],
+    [
+        ({"warmup": 1.0}, 1),
+        ({"warmup": 1.0, "accumulate": 9}, 8),
+        ({"learning_rate": 1e-60}, 100),
+        ({"learning_rate": 1e-60, "schedule": "constant"}, 100),
+        ({"warmup": 0.1, "rule": UpdateRule(fractional_warmup=True)}, 1),  # a tenth of an update, from 0
+    ],
 )
 def test_a_stage_that_would_change_nothing_is_refused(change, steps):
     config = replace(PLAIN, **change)
