@@ -15,7 +15,7 @@ import pytest
 
 import tinybert_jax
 from tinybert_jax import train
-from tinybert_jax.inference import predict_logits
+from tinybert_jax.inference import JaxNetwork, predict_logits
 from tinybert_jax.synthetic.generate import train_tokenizer
 from tinybert_jax.tracking import read_metrics
 
@@ -136,7 +136,7 @@ def test_stage_2_runs_no_teacher_where_all_teachers_logits_are_cached(finished, 
     assert teacher is None and teacher_params is None
     teachers, windows = (ingredients.teacher, *ingredients.more_teachers), ingredients.train.windows
     assert len(teachers) == 2
-    logits = [predict_logits(model.network, model.params, windows, buckets=(128,)) for model in teachers]
+    logits = [predict_logits(JaxNetwork(model), windows, buckets=(128,)) for model in teachers]
     expected = train.epochs_of(stage, recipe, ingredients, logits).batch_at(0)
     np.testing.assert_allclose(batch.teacher_logits, expected.teacher_logits, atol=2e-3)
     assert np.ptp(logits[0] - logits[1]) > 0.1

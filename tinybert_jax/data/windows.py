@@ -40,6 +40,12 @@ class WindowConfig:
     max_question_len: int = 64
     stride_means: Literal["overlap", "step"] = "overlap"
 
+    def fitted(self, positions: int) -> "WindowConfig":
+        """The same, shortened to a model's position table where that is shorter, and their overlap in proportion."""
+        if self.max_seq_len <= positions:
+            return self
+        return replace(self, max_seq_len=positions, doc_stride=self.doc_stride * positions // self.max_seq_len)
+
     def __post_init__(self) -> None:
         least_stride = 1 if self.stride_means == "step" else 0
         for name, least in (("max_seq_len", 1), ("doc_stride", least_stride), ("max_question_len", 1)):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tinybert_jax.inference import evaluate, write_evaluation
+from tinybert_jax.inference import JaxNetwork, evaluate, write_evaluation
 from tinybert_jax.model import Model, save_pretrained
 from tinybert_jax.run.model_card import describe, write_model_card
 from tinybert_jax.run.prepare import Ingredients
@@ -13,7 +13,7 @@ from tinybert_jax.store.files import atomic_path
 def score(model: Model, folder: Path, recipe: Recipe, ingredients: Ingredients) -> dict[str, float]:
     """Scores a model on the recipe's dev data and keeps its answers in its folder."""
     settings = {"batch_size": recipe.eval_batch_size, "buckets": recipe.batch_lengths}
-    evaluation = evaluate(model.network, model.params, ingredients.dev, recipe.answers, **settings)
+    evaluation = evaluate(JaxNetwork(model), ingredients.dev, recipe.answers, **settings)
     write_evaluation(folder, evaluation)
     return {name: round(evaluation.metrics[name], 2) for name in ("exact", "f1")}
 
