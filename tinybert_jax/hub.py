@@ -1,5 +1,6 @@
 """Models by name: a folder here, or a snapshot of the hub's, fetched when asked for."""
 
+import hashlib
 from pathlib import Path
 
 from tinybert_jax.errors import UserError
@@ -53,6 +54,21 @@ def check_fetched(path: Path) -> None:
     with path.open("rb") as file:
         if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
             raise UserError(f"{path} is a Git LFS pointer, not the file: run `git lfs pull` in its folder")
+
+
+def weights_digest(name_or_path: str | Path) -> str:
+    """A SHA-256 of all files of weights in a model's folder, as they stand.
+
+    Raises:
+        UserError: as `locate`.
+    """
+    folder, digest = locate(name_or_path), hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix not in (".json", ".txt", ".md"):
+            digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} ".encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _fetch(name: str) -> Path:

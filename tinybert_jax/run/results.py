@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tinybert_jax.inference import JaxNetwork, evaluate, write_evaluation
+from tinybert_jax.inference import JaxNetwork, QASettings, evaluate, write_evaluation, write_settings
 from tinybert_jax.model import Model, save_pretrained
 from tinybert_jax.run.model_card import describe, write_model_card
 from tinybert_jax.run.prepare import Ingredients
@@ -24,4 +24,11 @@ def export(student: Model, scores: dict[str, float], recipe: Recipe, ingredients
     card = describe(recipe, student.config, teacher and teacher.config, scores, name=folder.resolve().parent.name)
     with atomic_path(folder) as temporary:
         save_pretrained(temporary, student.config, student.params, ingredients.tokenizer)
+        write_settings(temporary, _settings(recipe, ingredients))
         write_model_card(temporary, card)
+
+
+def _settings(recipe: Recipe, ingredients: Ingredients) -> QASettings:
+    """How the student is to be asked: as it was trained and scored."""
+    unanswerable = any(example.is_impossible for example in ingredients.train.examples)
+    return QASettings(recipe.windows, recipe.answers, trained_on_unanswerable=unanswerable)
