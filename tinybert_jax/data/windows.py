@@ -16,7 +16,7 @@ from tinybert_jax.data.character_ranges import character_ranges
 from tinybert_jax.data.example import Example
 from tinybert_jax.data.prefetch import prefetch
 from tinybert_jax.data.tokenizer import bare_backend
-from tinybert_jax.errors import UserError
+from tinybert_jax.errors import UserError, check
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -51,6 +51,8 @@ class WindowConfig:
         for name, least in (("max_seq_len", 1), ("doc_stride", least_stride), ("max_question_len", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        means = self.stride_means
+        check("stride_means", repr(means), means in ("overlap", "step"), '"overlap" or "step"')
 
 
 @dataclass(frozen=True, eq=False)

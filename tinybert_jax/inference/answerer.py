@@ -130,12 +130,13 @@ class Answerer:
         """The answers to a block of questions, which is numbered from `first` on."""
         examples, question_of = [], []
         for number, (question, passages) in enumerate(pairs):
-            for passage in [passages] if isinstance(passages, str) else passages:
+            several = passages if isinstance(passages, list | tuple) else [passages]
+            if not several:
+                raise UserError(f"pair {first + number} has no passage: a question needs a passage at least")
+            for passage in several:
                 examples.append(Example(str(first + number), question, passage, ()))
                 check_text(examples[-1], f"pair {first + number}")
                 question_of.append(number)
-        if len(set(question_of)) < len(pairs):
-            raise UserError(f"every question needs a passage at least, one of pairs {first} and after has none")
         owner = np.array(question_of, np.int32)
         windows = build_windows(examples, self._tokenizer, self.settings.windows)
         # Rows that are filled up cost as much as real ones, and each size is compiled: powers of two are few.

@@ -127,8 +127,8 @@ def risk_threshold(
     if passed is None:
         fewest = int(np.ceil(np.log(level) / np.log1p(-max_wrong)))
         raise UserError(
-            f"no threshold keeps wrong answers below {max_wrong:.0%} of those given, with {confidence:.0%} confidence, "
-            f"on these {len(odds)} questions: take more of them ({fewest} answers without a mistake are the fewest that "
-            "could show it), allow more wrong answers, or take a better model"
+            f"no threshold keeps wrong answers below {max_wrong:.0%} of those given, with {confidence:.0%} "
+            f"confidence, on these {len(odds)} questions: take more of them ({fewest} answers without a mistake are "
+            "the fewest that could show it), allow more wrong answers, or take a better model"
         )
     return passed
