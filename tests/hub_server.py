@@ -128,8 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
 
-    def _send_json(self, value: Any) -> None:
-        self._send(json.dumps(value).encode(), **{"Content-Type": "application/json"})
+    def _send_json(self, value: Any, status: int = 200) -> None:
+        self._send(json.dumps(value).encode(), status, **{"Content-Type": "application/json"})
 
     @property
     def _token(self) -> str | None:
@@ -235,10 +235,11 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(403, message=f"You don't have the rights to create a model under {name.split('/')[0]}")
         key = (f"{asked.get('type') or 'model'}s", name)
         if key in self.hub.repos:
-            raise Refused(409, message="You already created this model repo")
-        private = asked.get("private") is True or asked.get("visibility") == "private"
-        self.hub.add(name, {}, kind=key[0], private=private)
-        self._send_json({"url": f"{self.hub.url}/{name}", "name": name, "id": name})
+            self._send_json({"error": "You already created this repo", "url": f"{self.hub.url}/{name}"}, 409)
+        else:
+            private = asked.get("private") is True or asked.get("visibility") == "private"
+            self.hub.add(name, {}, kind=key[0], private=private)
+            self._send_json({"url": f"{self.hub.url}/{name}", "name": name, "id": name})
 
     def preupload(self, kind: str, repo: str, revision: str) -> None:
         self._check_writer()

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.hub_server import READER
+from tests.hub_server import READER, WRITER
 from tests.tiny_run import equal
 from tinybert_jax.errors import UserError
-from tinybert_jax.hub import check_fetched, locate
+from tinybert_jax.hub import check_fetched, check_push, locate, push
 from tinybert_jax.model import load_pretrained
 
 NAME = "ada/tiny"
@@ -153,3 +153,84 @@ def test_a_git_lfs_pointer_is_not_the_file(tmp_path):
         check_fetched(pointer)
     pointer.write_bytes(b"vers")
     check_fetched(pointer)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """What is to be pushed: small files, a large one, an empty one, one below."""
+    path = tmp_path / "export"
+    (path / "below").mkdir(parents=True)
+    for name, content in {
+        "README.md": b"---\nlicense: other\n---\n",
+        "model.safetensors": bytes(range(256)) * 9,
+        "empty.txt": b"",
+        "below/x.json": b"{}",
+    }.items():
+        (path / name).write_bytes(content)
+    return path
+
+
+def files_of(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_what_arrives_is_the_folder_byte_for_byte(hub_server, folder, monkeypatch, private):
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    assert push(folder, NAME, private=private) == f"{hub_server.url}/{NAME}"
+    repo = hub_server.repos["models", NAME]
+    assert repo.private == private
+    assert repo.files == {".gitattributes": b"", **files_of(folder)}
+    (folder / "below" / "x.json").write_bytes(b"[]")
+    push(folder, NAME, private=private)  # again, to what is there now
+    assert repo.files == {".gitattributes": b"", **files_of(folder)}
+
+
+@pytest.mark.parametrize(
+    ("token", "name", "message"),
+    [
+        (None, NAME, r"a push to ada/tiny needs a token: run `hf auth login`, or set HF_TOKEN"),
+        (READER, NAME, r"needs a token that may write, and the one in use may only read"),
+        ("hf_wrong", NAME, r"cannot push to ada/tiny at http://127\.0\.0\.1:\d+: .*[Ii]nvalid"),
+        (WRITER, "bob/tiny", r"must be of an owner the token may write to: ada, got bob/tiny"),
+        (WRITER, "tiny", r"what a push goes to must be a hub id, owner/name, got 'tiny'"),
+        (WRITER, "ada/ti ny", r"cannot push to ada/ti ny"),
+        (WRITER, "ada/tiny@v1", r"cannot push to ada/tiny@v1"),
+    ],
+)
+def test_a_push_that_cannot_go_well_is_refused_before_any_work(hub_server, monkeypatch, token, name, message):
+    if token is not None:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(UserError, match=message) as raised:
+        check_push(name)
+    assert "\n" not in str(raised.value)
+    assert hub_server.repos == {}
+
+
+def test_a_public_repository_is_not_filled_where_a_private_one_is_wanted(hub_server, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    hub_server.add(NAME, {})
+    check_push(NAME)
+    with pytest.raises(UserError, match="ada/tiny exists and is public: make it private first, or name another id"):
+        check_push(NAME, private=True)
+    hub_server.repos["models", NAME].private = True
+    check_push(NAME, private=True)
+
+
+def test_a_push_wants_a_hub_that_can_be_reached(hub_server, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    hub_server.close()
+    with pytest.raises(UserError, match=rf"cannot push to ada/tiny at {hub_server.url}: .*refused"):
+        check_push(NAME)
+
+
+@pytest.mark.parametrize("broken", ["/preupload/", "/lfs/objects/", "/blobs/", "/commit/", "/repos/create"])
+def test_a_push_that_fails_leaves_the_folder_and_says_how_to_try_again(hub_server, folder, monkeypatch, broken):
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    hub_server.broken, before = broken, files_of(folder)
+    with pytest.raises(UserError, match=rf"has failed: .*; {folder} is whole, and `hf upload ada/tiny {folder}` tries"):
+        push(folder, NAME)
+    assert files_of(folder) == before
+    hub_server.broken = None
+    push(folder, NAME)
+    assert hub_server.repos["models", NAME].files == {".gitattributes": b"", **before}

@@ -1,4 +1,4 @@
-"""Models by name: a folder here, or a snapshot of the hub's, fetched when asked for.
+"""Models by name: a folder here, or a snapshot of the hub's, fetched when asked for; and folders sent to the hub.
 
 The hub's clients decide where it is (HF_ENDPOINT), where snapshots are kept (HF_HOME) and who asks (HF_TOKEN).
 """
@@ -58,6 +58,66 @@ def locate(name_or_path: str | Path) -> Path:
 def why(error: Exception) -> str:
     """What an error of the hub's clients says, in one line."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def check_push(name: str, private: bool = False) -> None:
+    """Checks, before long work is begun, that a push may go well; nothing is written.
+
+    Args:
+        name: where to, "owner/name".
+        private: as `push` has it.
+
+    Raises:
+        UserError: no such name can be, no token, or one that must not write there, no connection, or a public
+            repository has the name and a private one is wanted.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import LocalTokenNotFoundError, RepositoryNotFoundError
+
+    owner, _, rest = name.partition("/")
+    check("what a push goes to", repr(name), bool(owner and rest), "a hub id, owner/name")
+    api = HfApi()
+    try:
+        user = api.whoami()
+        is_public = not api.model_info(name).private
+    except LocalTokenNotFoundError as error:
+        raise UserError(f"a push to {name} needs a token: run `hf auth login`, or set HF_TOKEN") from error
+    except RepositoryNotFoundError:
+        is_public = False
+    except Exception as error:  # the client's own, or its HTTP library's
+        raise UserError(f"cannot push to {name} at {constants.ENDPOINT}: {why(error)}") from error
+    if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise UserError(f"a push to {name} needs a token that may write, and the one in use may only read")
+    owners = [user["name"], *(organisation["name"] for organisation in user.get("orgs", ()))]
+    check("what a push goes to", name, owner in owners, f"of an owner the token may write to: {', '.join(owners)}")
+    if private and is_public:
+        raise UserError(f"{name} exists and is public: make it private first, or name another id")
+
+
+def push(folder: Path, name: str, *, private: bool = False) -> str:
+    """Sends all files of a folder to the hub, byte for byte, and returns the address of the model there.
+
+    What a repository of that name held before stays in its history; files of other names stay as they are.
+
+    Args:
+        folder: a model's, with its card.
+        name: "owner/name"; made where there is none.
+        private: only its owner sees it. A repository that is there keeps the visibility that it has.
+
+    Raises:
+        UserError: as `check_push`; or the hub has not taken it. The folder is left as it is.
+    """
+    from huggingface_hub import HfApi
+
+    check_push(name, private)
+    api = HfApi()
+    try:
+        url = str(api.create_repo(name, private=private or None, exist_ok=True))
+        api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload by tinybert_jax")
+    except Exception as error:  # the client's own, or its HTTP library's
+        again = f"{folder} is whole, and `hf upload {name} {folder}` tries again"
+        raise UserError(f"the push to {name} has failed: {why(error)}; {again}") from error
+    return url
 
 
 def check_fetched(path: Path) -> None:
