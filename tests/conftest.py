@@ -86,6 +86,37 @@ def tokenizer(tmp_path_factory):
     return load_tokenizer(folder)
 
 
+@pytest.fixture
+def hub_server(monkeypatch, tmp_path):
+    """A hub on loopback, which is all that the hub's clients in this process know of, with empty caches.
+
+    They read HF_ENDPOINT and HF_HOME once, when they are imported, and most tests cannot wait for a process of their
+    own: what they have read is changed. `test_hub_environment.py` sets the variables for whole processes.
+    """
+    import datasets.config
+    from huggingface_hub import constants
+
+    from tests.hub_server import HubServer
+
+    server, home = HubServer(), tmp_path / "hf"
+    known = {
+        "ENDPOINT": server.url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(home / "hub"),
+        "HF_TOKEN_PATH": str(home / "token"),
+        "HF_STORED_TOKENS_PATH": str(home / "stored_tokens"),
+        "HF_HUB_DISABLE_XET": True,
+        "HF_HUB_DISABLE_TELEMETRY": True,
+    }
+    for name, value in known.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", server.url)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", home / "datasets")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    yield server
+    server.close()
+
+
 def _random_params(model, seed):
     """Every leaf random, biases and scales too: at BERT's own initialisation a swapped bias would go unseen."""
     rng = np.random.default_rng(seed)

@@ -8,8 +8,9 @@ import pytest
 
 from tinybert_jax import calibrate, evaluate
 from tinybert_jax.errors import UserError
-from tinybert_jax.inference import load_settings
+from tinybert_jax.inference import QASettings, load_settings, write_settings
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, save_pretrained
+from tinybert_jax.scoring import AnswerConfig
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
@@ -40,6 +41,7 @@ def data(tmp_path):
 
 
 def test_the_threshold_with_the_highest_f1_is_kept_and_obeyed(model, data):
+    write_settings(model, QASettings(answers=AnswerConfig(null_threshold=-100)))  # no answer at all
     before = evaluate.score_model(str(model), data).metrics
     found = calibrate.calibrate(model, data)
     assert found["null_threshold"] == before["best_f1_thresh"]

@@ -110,7 +110,7 @@ def test_stage_2_runs_no_teacher_where_all_teachers_logits_are_cached(finished, 
     synthetic, trained = finished[0] / "synthetic", str(finished[0] / "teacher" / "1-finetune" / "final")
     models = {"student": str(synthetic / "student"), "teacher": trained}
     models["more_teachers"] = (str(synthetic / "teacher"),) if kept == "float16" else ()
-    recipe, _ = train.parse(tiny_arguments(cache, "--output", str(tmp_path)))
+    recipe, *_ = train.parse(tiny_arguments(cache, "--output", str(tmp_path)))
     stage = dataclasses.replace(recipe.stages[1], max_steps=1)
     data = {"train": str(synthetic / "dev.json"), "dev": str(synthetic / "dev.json"), "synthetic": None}
     recipe = dataclasses.replace(recipe, stages=(stage,), teacher_stages=(), teacher_cache=kept, **models, **data)

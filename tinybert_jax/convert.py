@@ -28,7 +28,7 @@ def convert(source: str, destination: Path, to: Literal["transformers", "orbax"]
     """Converts a checkpoint into a folder of the other layout; a warning names tensors of heads that are left out.
 
     Args:
-        source: a hub id, or a folder in any layout `load_pretrained` reads.
+        source: a hub id, "owner/name" or "owner/name@revision", or a folder in any layout `load_pretrained` reads.
         destination: the folder to write; it must not exist yet.
         to: its layout.
 

@@ -8,7 +8,8 @@ Prints the official metrics as JSON on stdout, and 95% bootstrap intervals of ex
 writes metrics.json, predictions.json, null_odds.json and best_spans.json: the answers as if there were one to each
 question, from which, with the odds, any script finds the best threshold. With --against, prints both files' metrics
 and how far A is ahead of B: the mean difference, its interval and its p-value by a paired bootstrap. FILE is SQuAD 1.1
-or 2.0 JSON, plain or gzipped, an .arrow file of `augment`, or a hub data set such as rajpurkar/squad_v2:validation.
+or 2.0 JSON, plain or gzipped, an .arrow file of `augment`, or a hub data set such as rajpurkar/squad_v2:validation;
+google/xquad/xquad.de:validation names a configuration, rajpurkar/squad_v2@main:validation a branch, tag or commit.
 """
 
 import dataclasses
@@ -125,8 +126,9 @@ class Arguments:
     files' metrics and the difference between them, its interval and its two-sided p-value by a paired bootstrap.
 
     Attributes:
-        model: a folder or a hub id; leave it out with --predictions.
-        data: questions and gold answers: SQuAD JSON, plain or gzipped, or a hub data set "owner/name:split".
+        model: a folder or a hub id, "owner/name" or "owner/name@revision"; leave it out with --predictions.
+        data: questions and gold answers: SQuAD JSON, plain or gzipped, or a hub data set
+            "owner/name[/configuration][@revision]:split".
         output: where a model's metrics, predictions, best spans and null odds are written.
         predictions: a JSON object, question id to answer, to score without a model.
         against: with --predictions, a second such file: both are scored, and compared question by question.

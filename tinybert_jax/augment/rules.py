@@ -57,7 +57,7 @@ class AugmentConfig:
 
     Attributes:
         copies: of each paragraph.
-        model: a BERT with its masked-LM head, a hub id or a folder.
+        model: a BERT with its masked-LM head, a folder or a hub id, "owner/name" or "owner/name@revision".
         glove: GloVe vectors, text or zip, for words of several pieces; without them those words stay.
         probability: of each word that can be replaced, to be replaced in a copy.
         candidates: words that each of them is replaced by, at random.
