@@ -1,7 +1,6 @@
 """The contestants of this project: `make_train_step` as train.py uses it, under two presets."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,9 +13,7 @@ from benchmarks.common import DROPOUT, Device, Shape, Stage
 from benchmarks.workload import pick_batches, random_windows
 from tinybert_jax.data import Batch
 from tinybert_jax.distill import (
-    Objective,
     OptimizerConfig,
-    Prediction,
     TrainState,
     create_state,
     make_optimizer,
@@ -28,16 +25,6 @@ from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.run.presets import PRESETS, PresetName
 from tinybert_jax.run.runtime import run_one_at_a_time
 from tinybert_jax.sharding import data_mesh, replicate, shard_batch
-
-
-def objective_of(preset: PresetName, stage: Stage, dropout: float) -> Objective:
-    """What the preset compares in a stage; without dropout, none before the span head either."""
-    chosen = PRESETS[preset]
-    if stage == 1:
-        return chosen.objectives["intermediate"]
-    prediction = chosen.objectives["prediction"]
-    assert isinstance(prediction, Prediction)
-    return prediction if dropout else replace(prediction, head_dropout=0.0)
 
 
 def optimizer_of(preset: PresetName) -> Any:
@@ -92,7 +79,7 @@ def lower_step(
         return TrainState(jnp.int32(0), trained, optimizer.init(trained))
 
     (teacher, student), optimizer = networks(shape, dtype, dropout), optimizer_of(preset)
-    objective = objective_of(preset, stage, dropout)
+    objective = PRESETS[preset].objectives["intermediate" if stage == 1 else "prediction"]
     key = place(jax.random.key, 0)
     taught = place(partial(init, teacher, dtype), key) if stage == 1 else None
     step: Any = make_train_step(student, teacher if stage == 1 else None, objective, optimizer, Platform.of(mesh))

@@ -9,7 +9,8 @@ on each beside parameters and batch (`memory_analysis`).
 """
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
 
@@ -24,18 +25,6 @@ from tinybert_jax.sharding import data_mesh
 
 Figures = dict[str, Any]
 SMALL = Shape(batch=4)
-
-
-@dataclass(frozen=True)
-class Args:
-    """The command line."""
-
-    shape: Shape = SMALL  # the batch is each device's
-    devices: tuple[int, ...] = (1, 2, 4, 8)
-
-    def __post_init__(self) -> None:
-        least = min(self.devices, default=0)
-        check("devices", least, least >= 1, "at least 1")
 
 
 def compiled_figures(shape: Shape, stage: Stage) -> Figures:
@@ -74,15 +63,16 @@ def both_stages(shape: Shape) -> list[Figures]:
     return [compiled_figures(shape, stage) for stage in get_args(Stage)]
 
 
-def measure(args: Args) -> list[Figures]:
+def measure(shape: Shape, devices: Sequence[int]) -> list[Figures]:
     """The table's figures: a process for each number of devices, which jax must know when it starts."""
     rows: list[Figures] = []
-    for devices in args.devices:
-        say(f"{devices} device(s)")
+    for count in devices:
+        check("devices", count, count >= 1, "at least 1")
+        say(f"{count} device(s)")
         # Machine code that never runs need not be good; HLO is optimised all the same.
-        flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+        flags = f"--xla_force_host_platform_device_count={count} --xla_backend_optimization_level=0"
         settings = environment("cpu") | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()}
-        rows += in_process(settings, both_stages, replace(args.shape, batch=args.shape.batch * devices))
+        rows += in_process(settings, both_stages, replace(shape, batch=shape.batch * count))
     return sorted(rows, key=lambda row: row["stage"])
 
 
@@ -102,11 +92,10 @@ def traffic_row(row: Figures) -> dict[str, Any]:
     }
 
 
-def main(args: Args) -> list[Figures]:
-    """Compiles and prints; returns all figures."""
-    rows = measure(args)
-    print(f"jax {jax.__version__}; on each device: {args.shape}\n\n{table([traffic_row(row) for row in rows])}")
-    return rows
+def main(shape: Shape = SMALL, devices: tuple[int, ...] = (1, 2, 4, 8)) -> None:
+    """Compiles and prints; the batch is each device's."""
+    rows = map(traffic_row, measure(shape, devices))
+    print(f"jax {jax.__version__}; on each device: {shape}\n\n{table(list(rows))}")
 
 
 if __name__ == "__main__":
