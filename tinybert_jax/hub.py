@@ -4,6 +4,7 @@ The hub's clients decide where it is (HF_ENDPOINT), where snapshots are kept (HF
 """
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 from tinybert_jax.errors import UserError, check
@@ -78,13 +79,13 @@ def check_push(name: str, private: bool = False) -> None:
     owner, _, rest = name.partition("/")
     check("what a push goes to", repr(name), bool(owner and rest), "a hub id, owner/name")
     api = HfApi()
+    is_public = False
     try:
         user = api.whoami()
-        is_public = not api.model_info(name).private
+        with suppress(RepositoryNotFoundError):  # then it will be created
+            is_public = not api.model_info(name).private
     except LocalTokenNotFoundError as error:
         raise UserError(f"a push to {name} needs a token: run `hf auth login`, or set HF_TOKEN") from error
-    except RepositoryNotFoundError:
-        is_public = False
     except Exception as error:  # the client's own, or its HTTP library's
         raise UserError(f"cannot push to {name} at {constants.ENDPOINT}: {why(error)}") from error
     if user.get("auth", {}).get("accessToken", {}).get("role") == "read":

@@ -157,7 +157,7 @@ def test_the_text_is_the_passage_s_own(tokenizer, question, passages, top_k):
         (("", "text"), "pair 1: the question must be a text that is not empty, got ''"),
         (("q", " \n"), "pair 1: the context must be a text that is not empty"),
         (("q", ["text", ""]), "pair 1: the context must be a text that is not empty"),
-        (("q", None), "pair 1: the context"),
+        (("q", [None]), "pair 1: the context"),
         (("q", []), "pair 1 has no passage"),
         (("q\ud800", "text"), "pair 1: the question is not valid Unicode"),
     ],

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from tinybert_jax.data import Example
 from tinybert_jax.errors import UserError
 from tinybert_jax.inference.answerer import Answer, Answerer, Passages, check_text
 from tinybert_jax.store.files import read_json, write_json
@@ -164,18 +163,20 @@ def _line(question: Question, answers: list[Answer] | None) -> dict[str, Any]:
 
 
 def _question(line: bytes, number: int) -> Question:
-    name = None
+    name: Any = None
     try:
-        fields = json.loads(line)
+        fields: Any = json.loads(line)
         if not isinstance(fields, dict):
             raise UserError(f"a line must be a JSON object, got {type(fields).__name__}")
-        name, question, passages = (fields.get(key) for key in ("id", "question", "context"))
+        name = fields.get("id")
+        question: Any = fields.get("question")
+        passages: Any = fields.get("context")
         if type(name) not in (str, int):
             raise UserError(f'"id" must be a text or a whole number, got {name!r:.60}')
         if passages == []:
             raise UserError('"context" must be a text or a list of texts, got an empty list')
         for passage in passages if isinstance(passages, list) else [passages]:
-            check_text(Example("", question, passage, ()), f"question {name!r}")
+            check_text(question, passage, f"question {name!r}")
     except UserError as error:
         return Question(number, name if type(name) in (str, int) else None, "", "", str(error))
     except (ValueError, RecursionError) as error:

@@ -130,12 +130,12 @@ class Answerer:
         """The answers to a block of questions, which is numbered from `first` on."""
         examples, question_of = [], []
         for number, (question, passages) in enumerate(pairs):
-            several = passages if isinstance(passages, list | tuple) else [passages]
+            several: Sequence[str] = [passages] if isinstance(passages, str) else passages
             if not several:
                 raise UserError(f"pair {first + number} has no passage: a question needs a passage at least")
             for passage in several:
+                check_text(question, passage, f"pair {first + number}")
                 examples.append(Example(str(first + number), question, passage, ()))
-                check_text(examples[-1], f"pair {first + number}")
                 question_of.append(number)
         owner = np.array(question_of, np.int32)
         windows = build_windows(examples, self._tokenizer, self.settings.windows)
@@ -172,13 +172,13 @@ class Answerer:
         return answers
 
 
-def check_text(example: Example, where: str) -> None:
+def check_text(question: object, passage: object, where: str) -> None:
     """Checks that a question and its passage hold text.
 
     Raises:
         UserError: either is no string, not valid Unicode, or nothing but spaces.
     """
-    for name, text in (("question", example.question), ("context", example.context)):
+    for name, text in (("question", question), ("context", passage)):
         if not isinstance(text, str) or not text.strip():
             raise UserError(f"{where}: the {name} must be a text that is not empty, got {text!r:.60}")
         try:

@@ -28,9 +28,11 @@ class Network(Protocol):
 
     def lengths(self, longest: int) -> tuple[int, ...]:
         """The batch lengths to pad to, increasing, the last one `longest`: few where each has to be compiled."""
+        ...
 
     def __call__(self, batch: Batch, /) -> Any:
         """Start and end logits, (B, T, 2) float32; an array that may still be being computed."""
+        ...
 
 
 class JaxNetwork:

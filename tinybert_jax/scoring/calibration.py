@@ -4,7 +4,7 @@ Both are found on held-out questions, and hold for questions drawn like those, i
 and scipy.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -70,7 +70,8 @@ def fit_temperature(options: Float[np.ndarray, "Q K"], is_right: Bool[np.ndarray
     def loss(log_temperature: float) -> float:
         return log_loss(top_probability(options, np.exp(log_temperature)), is_right)
 
-    return float(np.exp(minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded").x))
+    found: Any = minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded")
+    return float(np.exp(found.x))
 
 
 class Guarantee(NamedTuple):
