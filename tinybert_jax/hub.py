@@ -4,6 +4,7 @@ The hub's clients decide where it is (HF_ENDPOINT), where snapshots are kept (HF
 """
 
 import hashlib
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -55,6 +56,12 @@ def locate(name_or_path: str | Path) -> Path:
     except Exception as error:  # the hub client's own, or its HTTP library's
         hub = f"a model that {constants.ENDPOINT} would give"
         raise UserError(f"{given!r} is neither a folder here nor {hub}: {why(error)}") from error
+
+
+def hub_id(name: str) -> str | None:
+    """The "owner/name" of a hub id, with or without "@revision"; None for anything else, as a local path."""
+    found = name.partition("@")[0]
+    return found if re.fullmatch(r"\w[\w.-]*/[\w.-]+", found, re.ASCII) and not Path(name).exists() else None
 
 
 def why(error: Exception) -> str:

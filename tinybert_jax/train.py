@@ -95,7 +95,7 @@ def train_models(run: Run) -> dict[str, Any]:
 
     teacher = ingredients.teacher and trained("teacher", ingredients.teacher, recipe.teacher_stages)
     student = trained("student", ingredients.student, recipe.stages, teacher)
-    export(student, results["student"], recipe, ingredients, output / "export")
+    export(student, recipe, ingredients, output)
     if recipe.compare_undistilled:
         trained("student_without_distillation", ingredients.student, [undistilled_stage(recipe, ingredients)])
     return results

@@ -4,10 +4,11 @@ from pathlib import Path
 
 from tinybert_jax.inference import JaxNetwork, QASettings, evaluate, write_evaluation, write_settings
 from tinybert_jax.model import Model, save_pretrained
-from tinybert_jax.run.model_card import describe, write_model_card
+from tinybert_jax.run.model_card import write_model_card
 from tinybert_jax.run.prepare import Ingredients
+from tinybert_jax.run.provenance import describe
 from tinybert_jax.run.recipe import Recipe
-from tinybert_jax.store.files import atomic_path
+from tinybert_jax.store.files import atomic_path, read_json
 
 
 def score(model: Model, folder: Path, recipe: Recipe, ingredients: Ingredients) -> dict[str, float]:
@@ -18,11 +19,11 @@ def score(model: Model, folder: Path, recipe: Recipe, ingredients: Ingredients) 
     return {name: round(evaluation.metrics[name], 2) for name in ("exact", "f1")}
 
 
-def export(student: Model, scores: dict[str, float], recipe: Recipe, ingredients: Ingredients, folder: Path) -> None:
-    """Writes the student as a transformers folder with a model card."""
-    teacher = ingredients.teacher
-    card = describe(recipe, student.config, teacher and teacher.config, scores, name=folder.resolve().parent.name)
-    with atomic_path(folder) as temporary:
+def export(student: Model, recipe: Recipe, ingredients: Ingredients, output: Path) -> None:
+    """Writes the student, which has been scored, as a transformers folder with a model card: `output`/export."""
+    teacher, metrics = ingredients.teacher, read_json(output / "student" / "metrics.json")
+    card = describe(recipe, student.config, teacher and teacher.config, metrics, output)
+    with atomic_path(output / "export") as temporary:
         save_pretrained(temporary, student.config, student.params, ingredients.tokenizer)
         write_settings(temporary, _settings(recipe, ingredients))
         write_model_card(temporary, card)
