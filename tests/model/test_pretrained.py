@@ -333,7 +333,7 @@ def test_what_is_no_tensor_is_named(tmp_path, config, params):
     torch = pytest.importorskip("torch")
     write_json(tmp_path / "config.json", config.to_transformers())
     torch.save({"epoch": 3}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(UserError, match=r"pytorch_model\.bin must hold tensors alone, got 'epoch', a int"):
+    with pytest.raises(UserError, match=r"pytorch_model\.bin must hold only tensors, got 'epoch', a int"):
         load_pretrained(tmp_path)
 
 

@@ -19,14 +19,14 @@ FILE_READERS: dict[str, Callable[[str, bool], Sequence[Example]]] = {
 
 
 def read_squad(source: str | Path, *, check_offsets: bool = True) -> Sequence[Example]:
-    """Reads and validates SQuAD 1.1 or 2.0 data, completely, whatever it is read from.
+    """Reads and validates SQuAD 1.1 or 2.0 data from any of the sources, all of it.
 
     Args:
         source: a JSON file in SQuAD's layout, plain or gzipped, an .arrow file of ours, or a hub data set and split
             such as "rajpurkar/squad_v2:validation", with a configuration "google/xquad/xquad.de:validation", at a
             branch, tag or commit "rajpurkar/squad_v2@main:validation", or both, in this order. A path that exists is
             always read as a file.
-        check_offsets: verify that every answer stands at its offset. Scoring needs the answers' texts alone
+        check_offsets: verify that every answer stands at its offset. Scoring needs only the answers' texts
             and reads with False; a missing offset then becomes -1.
 
     Returns:

@@ -38,7 +38,7 @@ def load_pretrained(
         name_or_path: a hub id, "owner/name" or "owner/name@revision", or a folder with `config.json` and one of
             `model.safetensors`, `flax_model.msgpack`, `pytorch_model.bin` (extra `torch`), the index of either's
             shards, or an orbax folder of ours.
-        head: which head to load beside the encoder; "masked-lm" for a BERT alone.
+        head: which head to load beside the encoder; only a BERT can have "masked-lm".
         seed: initialises the head where the checkpoint has none; a warning then names it.
 
     Returns:
