@@ -11,6 +11,7 @@ COMMANDS = {
     "train": ("train", "distil a student from a teacher, by a recipe"),
     "evaluate": ("evaluate", "score a model, or a file of predictions, by the official SQuAD rules"),
     "convert": ("convert", "write a checkpoint in another layout"),
+    "export": ("export", "write a model for other programs to run: ONNX, StableHLO"),
     "augment": ("augment.__main__", "write a data set with copies in which words are replaced"),
     "cache": ("cache", "list what is kept between runs, or remove it"),
 }
