@@ -1,7 +1,7 @@
 """Scaled dot-product attention, three ways with one meaning: formed, by blocks of rows, and in cuDNN's fused kernel."""
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ _BLOCK = 128  # query rows at a time
 
 
 def choose_kernel(
-    kernel: AttentionKernel, platform: Platform, *, length: int, dtype: jnp.dtype, head_size: int, drops: bool
+    kernel: AttentionKernel, platform: Platform, *, length: Any, dtype: jnp.dtype, head_size: int, drops: bool
 ) -> AttentionKernel:
     """What "auto" stands for.
 
@@ -30,7 +30,8 @@ def choose_kernel(
     Args:
         kernel: any but "auto" is taken as it is.
         platform: what it runs on.
-        length: of the rows attended to, in tokens.
+        length: of the rows attended to, in tokens; a symbol where a network is exported for all lengths, and then
+            only with a kernel that is named.
         dtype: what is computed in.
         head_size: width of a head.
         drops: whether attention dropout acts.

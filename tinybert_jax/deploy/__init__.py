@@ -1,0 +1,1 @@
+"""Models written for other programs to run: ONNX, quantised too, and StableHLO."""

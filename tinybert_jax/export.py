@@ -1,0 +1,91 @@
+"""Exports for other programs to run: `tinybert export MODEL OUT --to onnx|stablehlo [--int8]`.
+
+MODEL is anything that answers questions here. `onnx` writes the folder that onnxruntime, onnxruntime-web and
+transformers.js expect: onnx/model.onnx, with --int8 onnx/model_int8.onnx beside it, config and tokenizer. `stablehlo`
+writes model.stablehlo, which `jax.export` reads, for JAX programs that have neither this package nor Flax.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from tinybert_jax.data.tokenizer import check_ids_fit, load_tokenizer
+from tinybert_jax.deploy.size import check_size
+from tinybert_jax.errors import UserError, run_script
+from tinybert_jax.extras import require
+from tinybert_jax.hub import locate
+from tinybert_jax.model import Model, load_qa_model
+from tinybert_jax.model.pretrained import load_config
+from tinybert_jax.store.files import atomic_path, write_json
+
+Format = Literal["onnx", "stablehlo"]
+
+_SETTINGS = "question_answering.json"  # how the model's answers are read off its logits, where that was tuned
+
+
+def export(model: str, out: Path, to: Format = "onnx", int8: bool = False) -> None:
+    """Exports a question-answering model into a new folder, whole or not at all.
+
+    Args:
+        model: a hub id, or a folder in any layout `load_pretrained` reads.
+        out: the folder to write; it must not exist yet.
+        to: what runs it: an ONNX runtime, or JAX alone.
+        int8: with onnx, writes a copy in eight bits too, about a quarter of the size.
+
+    Raises:
+        UserError: the model cannot be loaded, has no trained head or no tokenizer, or is too large for one file; the
+            folder exists; or the extra "onnx" is not installed.
+    """
+    if out.exists():
+        raise UserError(f"{out} exists already: name a new folder, or remove that one first")
+    if int8 and to != "onnx":
+        raise UserError(f"--int8 belongs to --to onnx, got --to {to}: leave it out")
+    if to == "onnx":
+        for package in ("onnx", "onnxruntime"):
+            require(package, "onnx")
+    folder = locate(model)
+    check_size(load_config(folder))
+    tokenizer = load_tokenizer(folder)
+    loaded = load_qa_model(model)
+    check_ids_fit(model, tokenizer, loaded.config.vocab_size)
+    with atomic_path(out) as temporary:
+        temporary.mkdir()
+        write_json(temporary / "config.json", loaded.config.to_transformers())
+        tokenizer.save_pretrained(str(temporary))
+        if (folder / _SETTINGS).is_file():
+            shutil.copyfile(folder / _SETTINGS, temporary / _SETTINGS)
+        if to == "onnx":
+            _write_onnx(loaded, temporary / "onnx", int8)
+        else:
+            _write_stablehlo(loaded, temporary / "model.stablehlo")
+    for path in sorted(path for path in out.rglob("model*") if path.is_file()):
+        print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+
+
+def _write_onnx(model: Model, folder: Path, int8: bool) -> None:
+    from tinybert_jax.deploy.onnx import to_onnx
+
+    network = to_onnx(*model)
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(network.SerializeToString())
+    if int8:
+        from tinybert_jax.deploy.quantisation import write_int8
+
+        write_int8(network, folder / "model_int8.onnx")
+
+
+def _write_stablehlo(model: Model, path: Path) -> None:
+    from tinybert_jax.deploy.stablehlo import to_stablehlo
+
+    path.write_bytes(to_stablehlo(model))
+
+
+def main() -> None:
+    """The command line."""
+    import tyro
+
+    tyro.cli(export, prog="tinybert export", config=(tyro.conf.PositionalRequiredArgs,))
+
+
+if __name__ == "__main__":
+    run_script(main)
