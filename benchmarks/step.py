@@ -25,6 +25,7 @@ took, or of the GPU.
 """
 
 import os
+from collections.abc import Iterable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -85,10 +86,13 @@ class Args:
 # --- in a system's process -------------------------------------------------------------------------------------------
 
 
-def find_peaks(framework: str, size: int, device: Device) -> dict[str, float]:
-    """FLOP/s of a framework's products, by its name and their type."""
-    peaks = machine.matmul_peak(import_module(MODULES[framework]).products(size, device), size)
-    return {f"{framework} {dtype}": rate for dtype, rate in peaks.items()}
+def find_peaks(frameworks: Iterable[str], size: int, device: Device) -> dict[str, float]:
+    """FLOP/s of frameworks' products, by their names and types."""
+    found = {}
+    for framework in frameworks:
+        peaks = machine.matmul_peak(import_module(MODULES[framework]).products(size, device), size)
+        found |= {f"{framework} {dtype}": rate for dtype, rate in peaks.items()}
+    return found
 
 
 def make_runner(system: SystemName, args: Args) -> Any:
@@ -120,7 +124,7 @@ class Contestant:
     here: "Contestant"  # the one that this process is for
 
     def __init__(self, system: SystemName, args: Args, load: Workload):
-        find_peaks(SYSTEMS[system].framework, 1, args.device)  # the framework starts up, which is not counted below
+        find_peaks([SYSTEMS[system].framework], 1, args.device)  # the framework starts up, which is not counted below
         self.begin_bytes = machine.peak_bytes()
         self.runner = make_runner(system, args)
         self.seconds, self.lengths = Stopwatch(self.runner, load.batches), list(load.batches)
@@ -231,9 +235,8 @@ def main(args: Args) -> dict[str, Any]:
     shares = ", ".join(f"{share:.0%} of {length}" for length, share in loads[True].shares.items())
     print(f"- {shape}.\n- {args.device}; {args.rounds} rounds of {args.steps} step(s) of each length.")
     print(f"- Windows: {args.source}, {loads[True].mean_tokens:.1f} tokens in the mean; {shares}.\n", flush=True)
-    size, peaks = min(2048 if args.device == "cpu" else 8192, shape.batch * shape.length), {}
-    for framework in filter(find_spec, MODULES):
-        peaks |= machine.in_process({}, find_peaks, framework, size, args.device)
+    size = min(2048 if args.device == "cpu" else 8192, shape.batch * shape.length)
+    peaks = machine.in_process({}, find_peaks, list(filter(find_spec, MODULES)), size, args.device)
     measured = measure(loads, args)
     rows = [
         summarise(system, one, args, loads[SYSTEMS[system].bucketed], max(peaks.values()))

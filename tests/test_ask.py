@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from tinybert_jax import ask, convert
+from tinybert_jax import ask, convert, export
 from tinybert_jax.errors import UserError
 from tinybert_jax.inference import Answerer, QASettings, write_settings
 from tinybert_jax.model import BertConfig, BertForMaskedLM, BertForQuestionAnswering, init_params, save_pretrained
@@ -57,6 +57,23 @@ def test_the_threshold_is_the_model_s_unless_given(folder, tmp_path, monkeypatch
     capsys.readouterr()
     assert run(monkeypatch, capsys, *asked).startswith("(no answer)  probability")
     assert "(no answer)" not in run(monkeypatch, capsys, *asked, "--threshold", "1e6")
+
+
+def test_an_export_answers_as_the_model_does(folder, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("onnxruntime")
+    export.export(str(folder / "model"), tmp_path / "onnx_export", int8=True)
+    capsys.readouterr()
+    asked = "--question", "who?", "--context", "it was ada.", "--json"
+    (expected,) = json.loads(run(monkeypatch, capsys, folder / "model", *asked))
+    exported = tmp_path / "onnx_export"
+    for model in (exported, exported / "onnx" / "model.onnx"):
+        (found,) = json.loads(run(monkeypatch, capsys, model, *asked))
+        assert (found["text"], found["start"]) == (expected["text"], expected["start"])
+        assert found["score"] == pytest.approx(expected["score"], abs=1e-4)
+    (found,) = json.loads(run(monkeypatch, capsys, exported / "onnx" / "model_int8.onnx", *asked))
+    assert found["score"] != expected["score"]  # its own weights
+    with pytest.raises(UserError, match="dtype must be float32 for an exported network, got bfloat16"):
+        run(monkeypatch, capsys, exported, *asked, "--dtype", "bfloat16")
 
 
 def test_files_are_searched_together_and_named(folder, tmp_path, monkeypatch, capsys):
