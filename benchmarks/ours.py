@@ -21,6 +21,7 @@ from tinybert_jax.distill import (
 )
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, freeze, init_params
+from tinybert_jax.model.config import Dtype
 from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.run.presets import PRESETS, PresetName
 from tinybert_jax.run.runtime import run_one_at_a_time
@@ -32,18 +33,18 @@ def optimizer_of(preset: PresetName) -> Any:
     return make_optimizer(OptimizerConfig(warmup=0.2, rule=PRESETS[preset].rule), steps=100_000)
 
 
-def networks(shape: Shape, dtype: str, dropout: float = DROPOUT) -> list[BertForQuestionAnswering]:
+def networks(shape: Shape, dtype: Dtype, dropout: float = DROPOUT) -> list[BertForQuestionAnswering]:
     """Teacher and student."""
     layers = (shape.layers_teacher, shape.layers_student)
     return [BertForQuestionAnswering(BertConfig(**shape.bert(n, dropout), dtype=dtype)) for n in layers]
 
 
-def init(network: BertForQuestionAnswering, dtype: str, key: Any) -> Any:
+def init(network: BertForQuestionAnswering, dtype: Dtype, key: Any) -> Any:
     """Parameters, matrices in `dtype`; to ask for their shapes."""
     return freeze(init_params(network, key), dtype)
 
 
-def random_params(network: BertForQuestionAnswering, seed: int, dtype: str) -> Any:
+def random_params(network: BertForQuestionAnswering, seed: int, dtype: Dtype) -> Any:
     """As BERT starts, drawn by numpy: a program that draws every leaf would take longer to compile than to run."""
     rng = np.random.default_rng(seed)
 
@@ -63,7 +64,7 @@ def example_batch(shape: Shape, stage: Stage) -> Batch:
 
 
 def lower_step(
-    shape: Shape, stage: Stage, preset: PresetName, dtype: str, mesh: Mesh, batch: Batch, dropout: float = DROPOUT
+    shape: Shape, stage: Stage, preset: PresetName, dtype: Dtype, mesh: Mesh, batch: Batch, dropout: float = DROPOUT
 ) -> Any:
     """The step as train.py has it, lowered for a mesh's devices and batches as long as this one.
 
@@ -89,7 +90,7 @@ def lower_step(
 class Ours:
     """For a `Stopwatch`. Steps are compiled ahead, one for each length: a compiled one tells the memory it plans."""
 
-    def __init__(self, shape: Shape, stage: Stage, preset: PresetName, dtype: str, dropout: float = DROPOUT):
+    def __init__(self, shape: Shape, stage: Stage, preset: PresetName, dtype: Dtype, dropout: float = DROPOUT):
         run_one_at_a_time()  # as train.py does
         self.mesh, self.stage = data_mesh(), stage
         self.key = replicate(jax.random.key(0), self.mesh)

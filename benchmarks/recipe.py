@@ -70,7 +70,7 @@ class Part(NamedTuple):
 class Teacher:
     """The forwards that fill the cache, as `predict_blocks` runs them: the logits of each batch are fetched at once."""
 
-    def __init__(self, shape: Shape, dtype: str):
+    def __init__(self, shape: Shape, dtype: Dtype):
         network, _ = networks(shape, dtype)
         self.mesh = data_mesh()
         self.params = replicate(random_params(network, 0, dtype), self.mesh)

@@ -16,15 +16,17 @@ from tinybert_jax.sharding import data_mesh, replicate, shard_batch
 
 @runtime_checkable
 class Network(Protocol):
-    """What `predict_logits`, `evaluate` and `Answerer` run, whatever computes it.
+    """What `predict_logits`, `evaluate` and `Answerer` run."""
 
-    Attributes:
-        config: the model's shape.
-        row_multiple: every batch must hold a multiple of so many rows.
-    """
+    @property
+    def config(self) -> BertConfig:
+        """The model's shape."""
+        ...
 
-    config: BertConfig
-    row_multiple: int
+    @property
+    def row_multiple(self) -> int:
+        """Every batch must hold a multiple of so many rows."""
+        ...
 
     def lengths(self, longest: int) -> tuple[int, ...]:
         """The batch lengths to pad to, increasing, the last one `longest`: few where each has to be compiled."""
