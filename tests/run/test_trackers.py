@@ -95,7 +95,7 @@ def test_wandb_gets_a_run_a_stage_that_it_goes_on_with(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("name", "module"), [("tensorboard", "tensorboardX"), ("wandb", "wandb")])
 def test_without_its_extra_a_tracker_is_refused_before_any_work(monkeypatch, name, module):
     monkeypatch.setitem(sys.modules, module, None)  # importing it raises
-    message = rf"--report-to {name} needs {module}: pip install 'tinybert-jax\[{name}\]'"
+    message = rf"{module} must be installed for this, .*: pip install 'tinybert-jax\[{name}\]'"
     with pytest.raises(UserError, match=message):
         TRACKERS[name]().check()
 

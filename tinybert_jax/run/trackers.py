@@ -1,11 +1,10 @@
 """Where a run may also report to, beside metrics.jsonl: each an extra of its own, and a hook."""
 
 import hashlib
-import importlib
 from collections.abc import Callable
 from typing import Any, Literal
 
-from tinybert_jax.errors import UserError
+from tinybert_jax.extras import require
 from tinybert_jax.run.hooks import Hook, Publish, StageRun
 from tinybert_jax.run.recipe_file import to_json
 from tinybert_jax.tracking import Line
@@ -18,11 +17,11 @@ class TensorBoard(Hook):
 
     def check(self) -> None:
         """Wants its extra."""
-        _module("tensorboardX", "tensorboard")
+        require("tensorboardX", "tensorboard")
 
     def start(self, run: StageRun, publish: Publish) -> None:
         """Goes on in a file of its own; steps that are taken again hide those before."""
-        writer = _module("tensorboardX", "tensorboard").SummaryWriter
+        writer = require("tensorboardX", "tensorboard").SummaryWriter
         self._writer: Any = writer(str(run.folder / "tensorboard" / run.name), purge_step=run.start + 1)
 
     def record(self, line: Line) -> None:
@@ -40,13 +39,13 @@ class Wandb(Hook):
 
     def check(self) -> None:
         """Wants its extra."""
-        _module("wandb", "wandb")
+        require("wandb", "wandb")
 
     def start(self, run: StageRun, publish: Publish) -> None:
         """Begins the stage's run there, or goes on with it."""
         folder = (run.folder / run.name).absolute()
         output, model = folder.parts[-3:-1]
-        self._run: Any = _module("wandb", "wandb").init(
+        self._run: Any = require("wandb", "wandb").init(
             group=output,
             name=f"{output}/{model}/{run.name}",
             id=hashlib.sha256(str(folder).encode()).hexdigest()[:16],
@@ -69,10 +68,3 @@ TRACKERS: dict[TrackerName, Callable[[], Hook]] = {"tensorboard": TensorBoard, "
 
 def _figures(line: Line) -> dict[str, float]:
     return {name: value for name, value in line.items() if name not in ("stage", "step")}
-
-
-def _module(name: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(f"--report-to {extra} needs {name}: pip install 'tinybert-jax[{extra}]'") from error
