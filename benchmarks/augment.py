@@ -1,6 +1,6 @@
 """Candidates of masked words a second: ours beside a PyTorch loop as haystack runs it, and one as Huawei's code does.
 
-    python -m benchmarks.augment [--paragraphs 16] [--rounds 3] [--device cpu|gpu] [--output FILE]
+    python -m benchmarks.augment [--paragraphs 16] [--rounds 3] [--device cpu|gpu]
 
 All share one random masked LM (BERT-base's shape by default) and the same paragraphs of random tokens, as long as
 SQuAD's are. "ours" is the recommended preset, which shows the model 128 tokens around a word; "ours, whole" shows the
@@ -15,16 +15,15 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import jax
 import numpy as np
 
-from benchmarks.common import Device, command, interleaved, save, seconds_of, spread, table
+from benchmarks.common import BASE, Device, Shape, command, interleaved, seconds_of, spread, table
 from tinybert_jax.augment.masked_words import MaskedWord, SpecialTokens, WordPredictor
-from tinybert_jax.errors import UserError, check_least
+from tinybert_jax.errors import UserError, check, check_least
 from tinybert_jax.model import BertConfig, BertForMaskedLM, init_params, save_pretrained
 
 CANDIDATES, MASK, SPECIAL = 15, 103, SpecialTokens(101, 102, 103)
@@ -39,16 +38,14 @@ Paragraph = tuple[np.ndarray, np.ndarray]  # its pieces, and the positions of th
 class Args:
     """The command line."""
 
+    shape: Shape = BASE  # the masked LM's is the teacher's
     paragraphs: int = 16
     rounds: int = 3
-    layers: int = 12
-    hidden: int = 768
-    vocabulary: int = 30522
     device: Device = "cpu"
-    output: Path | None = None  # a JSON file of every round's words a second
 
     def __post_init__(self) -> None:
-        check_least(self, paragraphs=1, rounds=1, layers=1, hidden=1, vocabulary=1001)
+        check_least(self, paragraphs=1, rounds=1)
+        check("vocab", self.shape.vocab, self.shape.vocab > 1000, "more than 1000, the first of which are no words")
 
 
 def make_paragraphs(count: int, vocabulary: int) -> list[Paragraph]:
@@ -120,13 +117,7 @@ def huawei(model: Any, paragraphs: list[Paragraph]) -> float:
 
 def systems(args: Args, paragraphs: list[Paragraph]) -> dict[str, Callable[[], float]]:
     """What is measured; the peers where PyTorch is installed."""
-    config = BertConfig(
-        vocab_size=args.vocabulary,
-        hidden_size=args.hidden,
-        num_hidden_layers=args.layers,
-        num_attention_heads=max(1, args.hidden // 64),
-        intermediate_size=4 * args.hidden,
-    )
+    config = BertConfig(**args.shape.bert(args.shape.layers_teacher, dropout=0.0))
     params = jax.device_get(init_params(BertForMaskedLM(config), jax.random.key(0)))
     low = replace(config, dtype="bfloat16")
     works = {
@@ -153,17 +144,17 @@ def rate_table(rates: dict[str, list[float]]) -> str:
     return table(rows)
 
 
-def main(args: Args) -> dict[str, Any]:
+def main(args: Args) -> dict[str, list[float]]:
     """Measures and prints the table; returns every round's words a second."""
     if args.device == "gpu" and jax.default_backend() == "cpu":
         raise UserError("--device gpu needs a GPU that JAX can see: pip install -e '.[cuda]'")
-    paragraphs = make_paragraphs(args.paragraphs, args.vocabulary)
+    paragraphs = make_paragraphs(args.paragraphs, args.shape.vocab)
     words = sum(len(positions) for _, positions in paragraphs)
     seconds = interleaved(systems(args, paragraphs), 1 + args.rounds)  # the first compiles and warms up
     rates = {name: [words / one for one in some[1:]] for name, some in seconds.items()}
     print(f"{words} words of {len(paragraphs)} paragraphs, on {jax.devices()[0].device_kind}\n\n{rate_table(rates)}")
-    return save(args.output, args, rates=rates)
+    return rates
 
 
 if __name__ == "__main__":
-    command("augment", Args, main, __doc__)
+    command(main, __doc__)

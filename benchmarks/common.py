@@ -1,23 +1,24 @@
 """What the benchmarks share: sizes, the count of FLOPs, how steps are timed, command lines and tables."""
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal
 
 import tyro
 
 from tinybert_jax.data import Batch
 from tinybert_jax.errors import check, check_least, run_script
 from tinybert_jax.run.runtime import keep_freed_memory
-from tinybert_jax.store.files import write_json
 
-Args = TypeVar("Args")
 Device = Literal["cpu", "gpu"]
-PresetName = Literal["recommended", "haystack"]
+# What is measured of each: 1 compares intermediate layers and runs the teacher, 2 compares predictions with the
+# teacher's logits, which come with the batch.
+Stage = Literal[1, 2]
 DROPOUT = 0.1
 
 
@@ -47,37 +48,33 @@ class Shape:
         """The teacher's layer for layer m of the student, both from 1; 0 is the embeddings' output."""
         return m * self.layers_teacher // self.layers_student
 
+    def bert(self, layers: int, dropout: float) -> dict[str, Any]:
+        """A network's settings, by the names that transformers' `BertConfig` and ours share."""
+        return {
+            "vocab_size": self.vocab,
+            "hidden_size": self.hidden,
+            "num_hidden_layers": layers,
+            "num_attention_heads": self.heads,
+            "intermediate_size": self.intermediate,
+            "max_position_embeddings": max(512, self.length),
+            "hidden_dropout_prob": dropout,
+            "attention_probs_dropout_prob": dropout,
+        }
 
-Sizes = Annotated[Shape, tyro.conf.arg(name="")]  # flags without a prefix
+
 BASE = Shape()
 
 
-class Job(NamedTuple):
-    """Which step is measured; one of stage 2 runs the teacher, or its logits come with the batch (`cached`)."""
-
-    stage: int
-    cached: bool = False
-
-    @property
-    def title(self) -> str:
-        """A heading."""
-        teacher = "teacher's logits cached" if self.cached else "teacher run in the step"
-        return f"Stage {self.stage} ({'predictions' if self.stage == 2 else 'intermediate layers'}), {teacher}"
-
-
-JOBS = (Job(1), Job(2), Job(2, cached=True))
-
-
-def step_flops(shape: Shape, job: Job, length: int) -> float:
+def step_flops(shape: Shape, stage: Stage, length: int) -> float:
     """FLOPs of a step's matrix products, for a batch padded to `length` = T tokens.
 
     A layer's forward is B·(2·T·(4·D² + 2·D·F) + 4·T²·D): four D × D projections and two D × F ones, then Q·Kᵀ and
-    P·V. The teacher runs forward, L_t layers, unless its logits are cached; the student forward and backward, which
-    is three forwards, L_s layers. Look-ups, the losses, the span head and the optimiser are not counted.
+    P·V. In stage 1 the teacher runs forward, L_t layers; the student runs forward and backward, which is three
+    forwards, L_s layers. Look-ups, the losses, the span head and the optimiser are not counted.
     """
     d, f = shape.hidden, shape.intermediate
     forward = shape.batch * (2 * length * (4 * d**2 + 2 * d * f) + 4 * length**2 * d)
-    return forward * (3 * shape.layers_student + (0 if job.cached else shape.layers_teacher))
+    return forward * (3 * shape.layers_student + (shape.layers_teacher if stage == 1 else 0))
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
@@ -126,18 +123,17 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
 
 
-def save(output: Path | None, args: Any, **figures: Any) -> dict[str, Any]:
-    """Returns the figures, and writes them as JSON, with the settings, where a file is given."""
-    if output:
-        write_json(output, {"settings": {name: str(value) for name, value in vars(args).items()}, **figures})
-    return figures
+def say(text: str) -> None:
+    """Progress, beside the report."""
+    print(text, file=sys.stderr, flush=True)
 
 
-def command(name: str, args: type[Args], main: Callable[[Args], Any], description: str | None) -> None:
-    """Runs a benchmark; each of its settings is a flag."""
+def command(main: Callable[..., Any], description: str | None) -> None:
+    """Runs a benchmark; each of its settings, those of a dataclass too, is a flag."""
 
     def run() -> None:
         keep_freed_memory()
-        main(tyro.cli(args, prog=f"python -m benchmarks.{name}", description=description))
+        name, flags = Path(sys.argv[0]).stem, (tyro.conf.OmitArgPrefixes,)
+        tyro.cli(main, prog=f"python -m benchmarks.{name}", description=description, config=flags)
 
     run_script(run)

@@ -5,16 +5,17 @@
 Shapes are BERT-base's, 4 rows of 128 tokens. Times are medians of CPU time, in which other processes hardly show.
 """
 
-import argparse
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from statistics import median
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks.common import command, table
+from tinybert_jax.errors import check
 from tinybert_jax.model.ops.attention import formed
 from tinybert_jax.model.ops.cpu_layout import as_one_matrix
 from tinybert_jax.model.ops.platform import CPU, Platform
@@ -60,7 +61,7 @@ CASES: tuple[tuple[Callable[..., Any], tuple[tuple[int, ...], ...]], ...] = (
 )
 
 
-def milliseconds(function: Callable[[], Any], repeats: int) -> float:
+def milliseconds(function: Callable[[], Any], repeats: int) -> str:
     """The median CPU time; compilation is not in it."""
     jax.block_until_ready(function())
     taken = []
@@ -68,22 +69,22 @@ def milliseconds(function: Callable[[], Any], repeats: int) -> float:
         began = time.process_time()
         jax.block_until_ready(function())
         taken.append(time.process_time() - began)
-    return statistics.median(taken) * 1e3
+    return f"{median(taken) * 1e3:.2f}"
 
 
-def main() -> None:
+def main(repeats: int = 15) -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=15)
-    args = parser.parse_args()
-    print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}; CPU milliseconds with, and without")
+    check("repeats", repeats, repeats >= 1, "at least 1")
+    rows = []
     for function, shapes in CASES:
         for dtype in ("float32", "bfloat16"):
             arrays = [jax.random.normal(jax.random.key(i), shape).astype(dtype) for i, shape in enumerate(shapes)]
-            compiled = [partial(jax.jit(partial(function, platform)), *arrays) for platform in (CPU, PLAIN)]
-            taken = [f"{milliseconds(one, args.repeats):8.2f}" for one in compiled]
-            print(f"{function.__name__:16} {dtype:9}", *taken)
+            row = {"case": function.__name__, "type": dtype}
+            for name, platform in (("with, ms", CPU), ("without, ms", PLAIN)):
+                row[name] = milliseconds(partial(jax.jit(partial(function, platform)), *arrays), repeats)
+            rows.append(row)
+    print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}\n\n{table(rows)}")
 
 
 if __name__ == "__main__":
-    main()
+    command(main, __doc__)

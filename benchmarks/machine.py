@@ -40,13 +40,6 @@ def in_process(settings: dict[str, str], function: Callable[..., Any], *args: An
         return process.submit(function, *args).result()
 
 
-def allocator() -> str:
-    """What serves the process's memory on a CPU."""
-    if preloaded := os.environ.get("LD_PRELOAD"):
-        return f"{preloaded} (preloaded)"
-    return "glibc's malloc, keeping what is freed" if platform.libc_ver()[0] == "glibc" else "the system's, as it is"
-
-
 def matmul_peak(products: dict[str, Callable[[], Any]], size: int) -> dict[str, float]:
     """FLOP/s of square products of a size, by type: the best of five, or of fewer where these take ten seconds."""
     peaks = {}

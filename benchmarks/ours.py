@@ -1,8 +1,6 @@
 """The contestants of this project: `make_train_step` as train.py uses it, under two presets."""
 
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,13 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from benchmarks.common import DROPOUT, Device, Job, Shape
-from benchmarks.windows import pick_batches, random_windows
+from benchmarks.common import DROPOUT, Device, Shape, Stage
+from benchmarks.workload import pick_batches, random_windows
 from tinybert_jax.data import Batch
 from tinybert_jax.distill import (
-    Objective,
     OptimizerConfig,
-    Prediction,
     TrainState,
     create_state,
     make_optimizer,
@@ -25,20 +21,11 @@ from tinybert_jax.distill import (
 )
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, freeze, init_params
+from tinybert_jax.model.config import Dtype
 from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.run.presets import PRESETS, PresetName
 from tinybert_jax.run.runtime import run_one_at_a_time
 from tinybert_jax.sharding import data_mesh, replicate, shard_batch
-
-
-def objective_of(preset: PresetName, job: Job, dropout: float) -> Objective:
-    """What the preset compares in the job's stage; without dropout, none before the span head either."""
-    chosen = PRESETS[preset]
-    if job.stage == 1:
-        return chosen.objectives["intermediate"]
-    prediction = chosen.objectives["prediction"]
-    assert isinstance(prediction, Prediction)
-    return prediction if dropout else replace(prediction, head_dropout=0.0)
 
 
 def optimizer_of(preset: PresetName) -> Any:
@@ -46,29 +33,18 @@ def optimizer_of(preset: PresetName) -> Any:
     return make_optimizer(OptimizerConfig(warmup=0.2, rule=PRESETS[preset].rule), steps=100_000)
 
 
-def networks(shape: Shape, dtype: str, dropout: float = DROPOUT) -> list[BertForQuestionAnswering]:
+def networks(shape: Shape, dtype: Dtype, dropout: float = DROPOUT) -> list[BertForQuestionAnswering]:
     """Teacher and student."""
-    config = replace(
-        BertConfig(),
-        vocab_size=shape.vocab,
-        hidden_size=shape.hidden,
-        num_attention_heads=shape.heads,
-        intermediate_size=shape.intermediate,
-        max_position_embeddings=max(512, shape.length),
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-        dtype=dtype,
-    )
     layers = (shape.layers_teacher, shape.layers_student)
-    return [BertForQuestionAnswering(replace(config, num_hidden_layers=n)) for n in layers]
+    return [BertForQuestionAnswering(BertConfig(**shape.bert(n, dropout), dtype=dtype)) for n in layers]
 
 
-def init(network: BertForQuestionAnswering, dtype: str, key: Any) -> Any:
+def init(network: BertForQuestionAnswering, dtype: Dtype, key: Any) -> Any:
     """Parameters, matrices in `dtype`; to ask for their shapes."""
     return freeze(init_params(network, key), dtype)
 
 
-def random_params(network: BertForQuestionAnswering, seed: int, dtype: str) -> Any:
+def random_params(network: BertForQuestionAnswering, seed: int, dtype: Dtype) -> Any:
     """As BERT starts, drawn by numpy: a program that draws every leaf would take longer to compile than to run."""
     rng = np.random.default_rng(seed)
 
@@ -81,14 +57,14 @@ def random_params(network: BertForQuestionAnswering, seed: int, dtype: str) -> A
     return freeze(jax.tree_util.tree_map_with_path(draw, shapes), dtype)
 
 
-def example_batch(shape: Shape, job: Job) -> Batch:
+def example_batch(shape: Shape, stage: Stage) -> Batch:
     """A full batch of random tokens; with a teacher's logits where the step reads them."""
     batch = pick_batches(random_windows(shape, shape.batch), shape.batch, (shape.length,))[shape.length][0]
-    return batch if job.cached else batch._replace(teacher_logits=None)
+    return batch if stage == 2 else batch._replace(teacher_logits=None)
 
 
 def lower_step(
-    shape: Shape, job: Job, preset: PresetName, dtype: str, mesh: Mesh, batch: Batch, dropout: float = DROPOUT
+    shape: Shape, stage: Stage, preset: PresetName, dtype: Dtype, mesh: Mesh, batch: Batch, dropout: float = DROPOUT
 ) -> Any:
     """The step as train.py has it, lowered for a mesh's devices and batches as long as this one.
 
@@ -104,43 +80,40 @@ def lower_step(
         return TrainState(jnp.int32(0), trained, optimizer.init(trained))
 
     (teacher, student), optimizer = networks(shape, dtype, dropout), optimizer_of(preset)
-    objective = objective_of(preset, job, dropout)
+    objective = PRESETS[preset].objectives["intermediate" if stage == 1 else "prediction"]
     key = place(jax.random.key, 0)
-    taught = None if job.cached else place(partial(init, teacher, dtype), key)
-    platform = Platform.of(mesh)
-    step: Any = make_train_step(student, None if job.cached else teacher, objective, optimizer, platform)
+    taught = place(partial(init, teacher, dtype), key) if stage == 1 else None
+    step: Any = make_train_step(student, teacher if stage == 1 else None, objective, optimizer, Platform.of(mesh))
     return step.lower(place(start, key), taught, place(lambda: batch, axes=("data",)), key)
 
 
 class Ours:
-    """For a `Stopwatch`. Steps are compiled ahead, one for each length, so that compiling is timed apart."""
+    """For a `Stopwatch`. Steps are compiled ahead, one for each length: a compiled one tells the memory it plans."""
 
-    def __init__(self, shape: Shape, job: Job, preset: PresetName, dtype: str, dropout: float = DROPOUT):
+    def __init__(self, shape: Shape, stage: Stage, preset: PresetName, dtype: Dtype, dropout: float = DROPOUT):
         run_one_at_a_time()  # as train.py does
-        self.mesh, self.job = data_mesh(), job
+        self.mesh, self.stage = data_mesh(), stage
         self.key = replicate(jax.random.key(0), self.mesh)
-        self.lower = partial(lower_step, shape, job, preset, dtype, self.mesh, dropout=dropout)
+        self.lower = partial(lower_step, shape, stage, preset, dtype, self.mesh, dropout=dropout)
         teacher, student = networks(shape, dtype, dropout)
         self.teacher_params = None
-        if not job.cached:
+        if stage == 1:
             self.teacher_params = replicate(random_params(teacher, 0, dtype), self.mesh)
         self.state = create_state(random_params(student, 1, "float32"), {}, optimizer_of(preset), self.mesh)
         self.compiled: dict[int, Any] = {}
         self.metrics: Any = None
         device = f"jax {jax.__version__}, {jax.devices()[0].device_kind}"
-        self.facts: dict[str, Any] = {"device": device, "compile_seconds": 0.0, "temp_bytes": 0}
+        self.facts: dict[str, Any] = {"device": device, "temp_bytes": 0}
 
     def prepare(self, batch: Batch) -> Batch:
-        return batch if self.job.cached else batch._replace(teacher_logits=None)
+        return batch if self.stage == 2 else batch._replace(teacher_logits=None)
 
     def step(self, batch: Batch) -> None:
         length = batch.input_ids.shape[1]
         if length not in self.compiled:
-            begin = time.perf_counter()
             self.compiled[length] = self.lower(batch).compile()
-            self.facts["compile_seconds"] += time.perf_counter() - begin
-            planned = self.compiled[length].memory_analysis()
-            self.facts["temp_bytes"] = max(self.facts["temp_bytes"], planned.temp_size_in_bytes if planned else 0)
+            planned = self.compiled[length].memory_analysis().temp_size_in_bytes
+            self.facts["temp_bytes"] = max(self.facts["temp_bytes"], planned)
         placed = shard_batch(batch, self.mesh)
         self.state, self.metrics = self.compiled[length](self.state, self.teacher_params, placed, self.key)
 
@@ -150,8 +123,7 @@ class Ours:
 
     def device_memory(self) -> int | None:
         """The accelerator's peak in bytes; None on a CPU."""
-        device = jax.local_devices()[0]
-        stats = None if device.platform == "cpu" else device.memory_stats()
+        stats = jax.local_devices()[0].memory_stats()
         return stats["peak_bytes_in_use"] if stats else None
 
 

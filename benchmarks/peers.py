@@ -1,8 +1,8 @@
-"""The contestants of PyTorch, written for this comparison alone: see A, B and C in step.py.
+"""The contestants of PyTorch, written for this comparison only: see A, B and C in step.py.
 
-A and B compute what haystack's trainer did, C what the project's recommended preset does, as fast as plain PyTorch
-will; both with transformers' BERT. Left out of C, as none would change the picture: one matrix for queries, keys and
-values, attention over unpadded tokens, CUDA graphs.
+A and B compute what haystack's trainer did in stage 1, C what the project's recommended preset does, as fast as plain
+PyTorch will; both with transformers' BERT. Left out of C, as none would change the picture: one matrix for queries,
+keys and values, attention over unpadded tokens, CUDA graphs. No learning rate follows a schedule: that takes no time.
 """
 
 from abc import ABC, abstractmethod
@@ -15,35 +15,22 @@ import transformers
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from benchmarks.common import DROPOUT, Device, Job, Shape
+from benchmarks.common import DROPOUT, Device, Shape
 from benchmarks.machine import matmul_peak
 from tinybert_jax.data import Batch
 
 Tensors = dict[str, Tensor]
 
 ATTENTION_WEIGHT = 0.01  # of the recommended preset
-UPDATES, WARMUP, PEAK = 100_000, 0.2, 5e-5
+LEARNING_RATE = 5e-5
 
 
-def learning_rate_factor(update: int) -> float:
-    """Linear warm-up from 0, linear decay to 0."""
-    rising = int(WARMUP * UPDATES)
-    return update / rising if update < rising else (UPDATES - update) / (UPDATES - rising)
-
-
-def haystack_intermediate(student: Any, teacher: Any, shape: Shape) -> Tensor:
+def haystack_loss(student: Any, teacher: Any, shape: Shape) -> Tensor:
     """Plain means over hidden states and attention probabilities of mapped layers, padding and all."""
     layers = [(m, shape.mapped_layer(m)) for m in range(shape.layers_student + 1)]
     hidden = sum(F.mse_loss(student.hidden_states[m], teacher.hidden_states[g]) for m, g in layers)
     attention = sum(F.mse_loss(student.attentions[m - 1], teacher.attentions[g - 1]) for m, g in layers[1:])
     return torch.as_tensor(hidden + attention)
-
-
-def haystack_prediction(student: Tensor, teacher: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """KL of start and end distributions over all positions, and the labels' cross-entropy at weight 0."""
-    kl = [F.kl_div(student[..., i].log_softmax(-1), teacher[..., i].softmax(-1), reduction="batchmean") for i in (0, 1)]
-    hard = F.cross_entropy(student[..., 0], start) + F.cross_entropy(student[..., 1], end)
-    return kl[0] + kl[1] + 0.0 * hard / 2
 
 
 class GramProduct(torch.autograd.Function):
@@ -73,7 +60,7 @@ def score_mse(student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], ma
     return GramProduct.apply(a, b) / (q_s.shape[-1] * pairs)  # pyright: ignore[reportOperatorIssue]
 
 
-def recommended_intermediate(student: Any, teacher: Any, mask: Tensor, shape: Shape) -> Tensor:
+def recommended_loss(student: Any, teacher: Any, mask: Tensor, shape: Shape) -> Tensor:
     """Means over real tokens of hidden states, and over pairs of them of attention scores."""
     hidden = attention = torch.zeros((), device=mask.device)
     for m in range(shape.layers_student + 1):
@@ -82,13 +69,6 @@ def recommended_intermediate(student: Any, teacher: Any, mask: Tensor, shape: Sh
     for ours, theirs in zip(student.attentions, teacher.attentions, strict=True):
         attention = attention + score_mse(ours, theirs, mask)
     return hidden + ATTENTION_WEIGHT * attention
-
-
-def recommended_prediction(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy of start and end distributions over real tokens."""
-    padding = ~mask[..., None]
-    log_student = student.masked_fill(padding, -1e9).log_softmax(1)
-    return -(teacher.masked_fill(padding, -1e9).softmax(1) * log_student).sum((1, 2)).mean()
 
 
 # --- the networks ----------------------------------------------------------------------------------------------------
@@ -104,80 +84,50 @@ def fused_attention(
 
 library: Any = transformers  # its classes are found as they are used, which type checkers do not follow
 library.AttentionInterface.register("fused", fused_attention)
-BertForQuestionAnswering: Any = library.BertForQuestionAnswering
 
 
 def make_bert(shape: Shape, layers: int, attention: str, dropout: float) -> Any:
     """Transformers' BERT with the span head, at random."""
-    config = library.BertConfig(
-        vocab_size=shape.vocab,
-        hidden_size=shape.hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=shape.intermediate,
-        max_position_embeddings=max(512, shape.length),
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-        attn_implementation=attention,
-    )
+    config = library.BertConfig(**shape.bert(layers, dropout), attn_implementation=attention)
     config.compared = [shape.mapped_layer(m) * layers // shape.layers_teacher for m in range(shape.layers_student + 1)]
-    return BertForQuestionAnswering(config)
+    return library.BertForQuestionAnswering(config)
 
 
 class Peer(ABC):
-    """For a `Stopwatch`: the two networks, the optimiser, an update."""
+    """For a `Stopwatch`: the two networks and an update."""
 
     attention: str
 
-    def __init__(self, shape: Shape, job: Job, device: Device, dropout: float = DROPOUT):
-        self.shape, self.job, self.dropout = shape, job, dropout
+    def __init__(self, shape: Shape, device: Device, dropout: float = DROPOUT):
+        self.shape = shape
         self.device = torch.device("cuda" if device == "gpu" else "cpu")
         layers = (shape.layers_teacher, shape.layers_student)
         teacher, student = (make_bert(shape, n, self.attention, dropout).to(self.device) for n in layers)
         self.teacher, self.student = teacher.eval().requires_grad_(False), student.train()
-        self.optimizer = self.make_optimizer()
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, learning_rate_factor)
         self.last = torch.zeros(())
         where = torch.cuda.get_device_name() if device == "gpu" else f"{torch.get_num_threads()} threads"
         self.facts: dict[str, Any] = {"device": f"PyTorch {torch.__version__}, {where}"}
 
     @abstractmethod
-    def make_optimizer(self) -> torch.optim.Optimizer: ...
-
-    @abstractmethod
-    def run(self, network: Any, batch: Tensors, everything: bool) -> Any:
-        """The encoder's outputs, with `everything` the layers' states and attention."""
+    def run(self, network: Any, batch: Tensors) -> Any:
+        """The encoder's outputs, layer by layer."""
 
     def prepare(self, batch: Batch) -> Tensors:
-        arrays = {name: array for name, array in batch._asdict().items() if array is not None}
-        if not self.job.cached:
-            arrays.pop("teacher_logits", None)
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        tensors = {name: x.long() if x.dtype == torch.int32 else x for name, x in tensors.items()}
+        names = ("input_ids", "token_type_ids", "attention_mask")
+        tensors = {name: torch.from_numpy(getattr(batch, name)) for name in names}
         return {name: x.pin_memory() if self.device.type == "cuda" else x for name, x in tensors.items()}
 
-    def inputs(self, batch: Tensors, dtype: torch.dtype, everything: bool) -> dict[str, Any]:
+    def inputs(self, batch: Tensors, dtype: torch.dtype) -> dict[str, Any]:
         """Of the encoder; the mask is made here, as transformers would look at it first, and wait for the device."""
         mask = torch.zeros(batch["attention_mask"].shape, dtype=dtype, device=self.device)
         mask = mask.masked_fill(~batch["attention_mask"], torch.finfo(dtype).min)[:, None, None]
-        read = {"input_ids": batch["input_ids"], "token_type_ids": batch["token_type_ids"], "attention_mask": mask}
-        return read | {"output_hidden_states": everything, "output_attentions": everything}
+        return batch | {"attention_mask": mask, "output_hidden_states": True, "output_attentions": True}
 
     def states(self, batch: Tensors) -> tuple[Any, Any]:
-        """What stage 1 compares, of student and teacher."""
+        """What is compared, of student and teacher."""
         with torch.no_grad():
-            teacher = self.run(self.teacher, batch, everything=True)
-        return self.run(self.student, batch, everything=True), teacher
-
-    def logits(self, batch: Tensors, head_dropout: float = 0.0) -> tuple[Tensor, Tensor]:
-        """What stage 2 compares, of student and teacher."""
-        if self.job.cached:
-            taught = batch["teacher_logits"]
-        else:
-            with torch.no_grad():
-                taught = self.teacher.qa_outputs(self.run(self.teacher, batch, everything=False)[0].float())
-        last = self.run(self.student, batch, everything=False)[0].float()
-        return self.student.qa_outputs(F.dropout(last, head_dropout)), taught
+            teacher = self.run(self.teacher, batch)
+        return self.run(self.student, batch), teacher
 
     def finish(self) -> float:
         loss = self.last.item()
@@ -198,24 +148,20 @@ class Haystack(Peer):
 
     attention = "eager"
 
-    def __init__(self, shape: Shape, job: Job, device: Device, *, autocast: bool = False, dropout: float = DROPOUT):
-        super().__init__(shape, job, device, dropout)
+    def __init__(self, shape: Shape, device: Device, *, autocast: bool = False, dropout: float = DROPOUT):
+        super().__init__(shape, device, dropout)
+        self.optimizer = torch.optim.AdamW(self.student.parameters(), LEARNING_RATE, weight_decay=0.01)
         half = torch.float16 if device == "gpu" else torch.bfloat16
         self.autocast = torch.autocast(self.device.type, half, enabled=autocast)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=autocast and device == "gpu")
         if autocast:
             self.facts["note"] = f"autocast to {half}" + ", GradScaler" * (device == "gpu")
 
-    def make_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.student.parameters(), PEAK, weight_decay=0.01)
-
-    def run(self, network: Any, batch: Tensors, everything: bool) -> Any:
-        return network.bert(**self.inputs(batch, torch.float32, everything))
+    def run(self, network: Any, batch: Tensors) -> Any:
+        return network.bert(**self.inputs(batch, torch.float32))
 
     def loss(self, batch: Tensors) -> Tensor:
-        if self.job.stage == 1:
-            return haystack_intermediate(*self.states(batch), self.shape)
-        return haystack_prediction(*self.logits(batch, self.dropout), batch["start"], batch["end"])
+        return haystack_loss(*self.states(batch), self.shape)
 
     def step(self, batch: Tensors) -> None:
         batch = {name: x.to(self.device) for name, x in batch.items()}
@@ -227,7 +173,6 @@ class Haystack(Peer):
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.schedule.step()
         self.last = loss.detach()
         loss.item()
 
@@ -237,36 +182,31 @@ class Tuned(Peer):
 
     attention = "fused"
 
-    def __init__(self, shape: Shape, job: Job, device: Device, *, half: bool = True, dropout: float = DROPOUT):
-        super().__init__(shape, job, device, dropout)
+    def __init__(self, shape: Shape, device: Device, *, half: bool = True, dropout: float = DROPOUT):
+        super().__init__(shape, device, dropout)
         self.dtype = torch.bfloat16 if half else torch.float32
         self.teacher.bert.to(self.dtype)  # nothing updates the teacher: it needs no float32 masters
         for network in (self.teacher, self.student):  # looked up and summed in float32, of a type from there on
             network.bert.embeddings.LayerNorm.register_forward_pre_hook(lambda _, given: given[0].to(self.dtype))
+        kernels, rest = [], []
+        for name, parameter in self.student.named_parameters():
+            decays = name.endswith(".weight") and "LayerNorm" not in name and "_embeddings" not in name
+            (kernels if decays else rest).append(parameter)
+        groups = [{"params": kernels}, {"params": rest, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, LEARNING_RATE, weight_decay=0.01, fused=True)
         compiling = "on" if device == "gpu" else "off, as on a CPU it takes minutes"
         self.facts["note"] = f"{self.dtype} compute over float32 masters; torch.compile {compiling}"
         self.loss_of: Callable[[Tensors], Tensor] = self.loss
         if device == "gpu":
             self.loss_of = torch.compile(self.loss, dynamic=False)
 
-    def make_optimizer(self) -> torch.optim.Optimizer:
-        kernels, rest = [], []
-        for name, parameter in self.student.named_parameters():
-            decays = name.endswith(".weight") and "LayerNorm" not in name and "_embeddings" not in name
-            (kernels if decays else rest).append(parameter)
-        groups = [{"params": kernels}, {"params": rest, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, PEAK, weight_decay=0.01, fused=True)
-
-    def run(self, network: Any, batch: Tensors, everything: bool) -> Any:
+    def run(self, network: Any, batch: Tensors) -> Any:
         named = ((name, x) for name, x in network.bert.named_parameters() if "_embeddings" not in name)
         cast = {name: x.to(self.dtype) for name, x in named}
-        return functional_call(network.bert, cast, (), self.inputs(batch, self.dtype, everything))
+        return functional_call(network.bert, cast, (), self.inputs(batch, self.dtype))
 
     def loss(self, batch: Tensors) -> Tensor:
-        mask = batch["attention_mask"]
-        if self.job.stage == 2:
-            return recommended_prediction(*self.logits(batch), mask)
-        return recommended_intermediate(*self.states(batch), mask, self.shape)
+        return recommended_loss(*self.states(batch), batch["attention_mask"], self.shape)
 
     def step(self, batch: Tensors) -> None:
         batch = {name: x.to(self.device, non_blocking=True) for name, x in batch.items()}
@@ -275,7 +215,6 @@ class Tuned(Peer):
         loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimizer.step()
-        self.schedule.step()
         self.last = loss.detach()
 
 

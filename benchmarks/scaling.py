@@ -1,72 +1,48 @@
-"""How the step's memory grows with the length of a batch, and what devices exchange at a fixed share of it each.
+"""Weak scaling, read off the compiled step: what devices exchange at a fixed share of the batch each.
 
-    python -m benchmarks.scaling [--preset recommended] [--dtype float32] [--output FILE]
+    python -m benchmarks.scaling [--devices 1 2 4 8] [--length 384]
 
-Nothing runs: steps are compiled. The first table is stage 1's memory that XLA plans beside parameters and batch
-(`memory_analysis`), by length; position tables are made as long as it needs.
-
-The second is weak scaling: the step compiled for 1, 2, 4 and 8 devices, simulated on the CPU, with as many windows on
-each, and what its devices say to each other: collectives by kind, bytes of gradients beside the student's own, scalars
-(losses, norms, counts), and all else, which should be nothing.
+Nothing runs: the recommended preset's steps are compiled, in float32, for so many devices, simulated on the CPU, with
+as many windows on each. Printed is what they say to each other: collectives by kind, bytes of gradients beside the
+student's own, scalars (losses, norms, counts), and all else, which should be nothing; and the memory that XLA plans
+on each beside parameters and batch (`memory_analysis`).
 """
 
 import os
-import sys
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 
-from benchmarks.common import Job, PresetName, Shape, Sizes, command, save, table
+from benchmarks.common import Shape, Stage, command, say, table
 from benchmarks.hlo import find_collectives, sort_traffic
 from benchmarks.machine import environment, in_process
 from benchmarks.ours import example_batch, init, lower_step, networks
 from tinybert_jax.errors import check
-from tinybert_jax.model.config import Dtype
 from tinybert_jax.sharding import data_mesh
 
 Figures = dict[str, Any]
 SMALL = Shape(batch=4)
 
 
-@dataclass(frozen=True)
-class Args:
-    """The command line."""
-
-    shape: Sizes = SMALL  # the batch is each device's
-    lengths: tuple[int, ...] = (128, 256, 384, 512, 1024, 2048)
-    devices: tuple[int, ...] = (1, 2, 4, 8)  # simulated; none leaves them out
-    preset: PresetName = "recommended"
-    dtype: Dtype = "float32"
-    output: Path | None = None  # write every figure as JSON
-
-    def __post_init__(self) -> None:
-        for name in ("lengths", "devices"):
-            least = min(getattr(self, name), default=1)
-            check(name, least, least >= 1, "at least 1")
-
-
-def compiled_figures(shape: Shape, job: Job, args: Args) -> Figures:
-    """Of the step, compiled for the devices that this process has: its memory, its work, what devices exchange."""
-    compiled = lower_step(shape, job, args.preset, args.dtype, data_mesh(), example_batch(shape, job)).compile()
-    key = jax.random.key(0)
-    theirs, ours = (jax.eval_shape(partial(init, one, "float32"), key) for one in networks(shape, args.dtype))
-    gradients = gradient_sizes(ours, shape, job)
+def compiled_figures(shape: Shape, stage: Stage) -> Figures:
+    """Of the step, compiled for the devices that this process has: its memory, and what devices exchange."""
+    compiled = lower_step(shape, stage, "recommended", "float32", data_mesh(), example_batch(shape, stage)).compile()
+    _, student = networks(shape, "float32")
+    gradients = gradient_sizes(jax.eval_shape(partial(init, student, "float32"), jax.random.key(0)), shape, stage)
     return {
-        "stage": job.stage,
+        "stage": stage,
         "devices": jax.device_count(),
         "batch": shape.batch,
         "temp_bytes": compiled.memory_analysis().temp_size_in_bytes,
-        "flops": compiled.cost_analysis().get("flops", 0.0),
         "expected_bytes": sum(gradients),
-        "teacher_bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(theirs)),
         **sort_traffic(find_collectives(compiled.as_text()), gradients),
     }
 
 
-def gradient_sizes(student: Any, shape: Shape, job: Job) -> list[int]:
+def gradient_sizes(student: Any, shape: Shape, stage: Stage) -> list[int]:
     """Bytes of each gradient that is not 0 from the outset.
 
     Of the position table that is a batch's length of rows. And stage 1 stops below the span head.
@@ -74,7 +50,7 @@ def gradient_sizes(student: Any, shape: Shape, job: Job) -> list[int]:
 
     def size(path: Any, leaf: Any) -> int:
         names = [key.key for key in path]
-        if job.stage == 1 and "qa_outputs" in names:
+        if stage == 1 and "qa_outputs" in names:
             return 0
         rows = shape.length if "position_embeddings" in names else leaf.shape[0]
         return rows * leaf.size // leaf.shape[0] * leaf.dtype.itemsize
@@ -82,74 +58,45 @@ def gradient_sizes(student: Any, shape: Shape, job: Job) -> list[int]:
     return [bytes_ for bytes_ in jax.tree.leaves(jax.tree_util.tree_map_with_path(size, student)) if bytes_]
 
 
-def grow(args: Args) -> list[Figures]:
-    """The first table's figures, row by row."""
-    rows = []
-    for length in args.lengths:
-        print(f"length {length}", file=sys.stderr, flush=True)
-        rows.append({"length": length, **compiled_figures(replace(args.shape, length=length), Job(1), args)})
-    return rows
-
-
-def growth_table(rows: list[Figures]) -> str:
-    """Markdown; growth is against the first length."""
-    first, lines = rows[0]["temp_bytes"], []
-    for row in rows:
-        line = {"length": row["length"], "temporaries, MiB": f"{row['temp_bytes'] / 2**20:.1f}"}
-        lines.append(line | {"growth": f"{row['temp_bytes'] / first:.1f}×"})
-    return table(lines)
-
-
-def both_stages(shape: Shape, args: Args) -> list[Figures]:
+def both_stages(shape: Shape) -> list[Figures]:
     """What a process with more devices computes."""
-    return [compiled_figures(shape, job, args) for job in (Job(1), Job(2, cached=True))]
+    return [compiled_figures(shape, stage) for stage in get_args(Stage)]
 
 
-def spread_out(args: Args) -> list[Figures]:
-    """The second table's figures: a process for each number of devices, which jax must know when it starts."""
+def measure(shape: Shape, devices: Sequence[int]) -> list[Figures]:
+    """The table's figures: a process for each number of devices, which jax must know when it starts."""
     rows: list[Figures] = []
-    for devices in args.devices:
-        print(f"{devices} device(s)", file=sys.stderr, flush=True)
+    for count in devices:
+        check("devices", count, count >= 1, "at least 1")
+        say(f"{count} device(s)")
         # Machine code that never runs need not be good; HLO is optimised all the same.
-        flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+        flags = f"--xla_force_host_platform_device_count={count} --xla_backend_optimization_level=0"
         settings = environment("cpu") | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()}
-        rows += in_process(settings, both_stages, replace(args.shape, batch=args.shape.batch * devices), args)
+        rows += in_process(settings, both_stages, replace(shape, batch=shape.batch * count))
     return sorted(rows, key=lambda row: row["stage"])
 
 
-def traffic_table(rows: list[Figures]) -> str:
-    """Markdown; and what is exchanged that should not be."""
-    lines = [
-        {
-            "stage": row["stage"],
-            "devices": row["devices"],
-            "windows": row["batch"],
-            "collectives": ", ".join(f"{count} {kind}" for kind, count in row["kinds"].items()) or "none",
-            "with gradients": row["gradient_collectives"],
-            "gradients, MB": f"{row['gradient_bytes'] / 1e6:.3f}",
-            "of the student's, MB": f"{row['expected_bytes'] / 1e6:.3f}",
-            "scalars": row["scalars"],
-            "other bytes": sum(other["bytes"] for other in row["others"]),
-            "largest, MB": f"{row['largest'] / 1e6:.3f}",
-            "teacher's, MB": f"{row['teacher_bytes'] / 1e6:.3f}",
-            "temporaries a device, MiB": f"{row['temp_bytes'] / 2**20:.1f}",
-            "GFLOP a device": f"{row['flops'] / 1e9:.3g}",
-        }
-        for row in rows
-    ]
-    others = [f"\n- stage {row['stage']}, {row['devices']} devices: {other}" for row in rows for other in row["others"]]
-    return table(lines) + "".join(others)
+def traffic_row(row: Figures) -> dict[str, Any]:
+    """What is exchanged, and what of it should not be."""
+    return {
+        "stage": row["stage"],
+        "devices": row["devices"],
+        "windows": row["batch"],
+        "collectives": ", ".join(f"{count} {kind}" for kind, count in row["kinds"].items()) or "none",
+        "with gradients": row["gradient_collectives"],
+        "gradients, MB": f"{row['gradient_bytes'] / 1e6:.3f}",
+        "of the student's, MB": f"{row['expected_bytes'] / 1e6:.3f}",
+        "scalars": row["scalars"],
+        "others": ", ".join(f"{other['kind']} {other['type']} {other['source']}" for other in row["others"]) or "none",
+        "temporaries a device, MiB": f"{row['temp_bytes'] / 2**20:.1f}",
+    }
 
 
-def main(args: Args) -> dict[str, Any]:
-    """Compiles and prints; returns all figures."""
-    grown, over_devices = grow(args), spread_out(args)
-    print(f"Preset {args.preset}, {args.dtype}, on {jax.devices()[0].device_kind}; unless varied: {args.shape}")
-    for rows, make in ((grown, growth_table), (over_devices, traffic_table)):
-        if rows:
-            print(f"\n{make(rows)}")
-    return save(args.output, args, growth=grown, devices=over_devices)
+def main(shape: Shape = SMALL, devices: tuple[int, ...] = (1, 2, 4, 8)) -> None:
+    """Compiles and prints; the batch is each device's."""
+    rows = map(traffic_row, measure(shape, devices))
+    print(f"jax {jax.__version__}; on each device: {shape}\n\n{table(list(rows))}")
 
 
 if __name__ == "__main__":
-    command("scaling", Args, main, __doc__)
+    command(main, __doc__)

@@ -24,8 +24,13 @@ jaxtyping.install_import_hook(
 )
 
 from tinybert_jax.augment.candidates import load_masked_lm
+from tinybert_jax.augment.rules import AugmentConfig
 from tinybert_jax.data import Answer, Batch, Example, load_tokenizer
+from tinybert_jax.data.squad_writer import write_squad
+from tinybert_jax.data.windows import WindowConfig
+from tinybert_jax.distill import Intermediate, Prediction
 from tinybert_jax.model import BertConfig, BertForMaskedLM, BertForQuestionAnswering, init_params, save_pretrained
+from tinybert_jax.run.recipe import Recipe, Stage
 
 WORDS = [
     "river",
@@ -84,6 +89,37 @@ def tokenizer(tmp_path_factory):
     vocabulary = [*SPECIALS, *CHARACTERS, *("##" + piece for piece in CHARACTERS)]
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     return load_tokenizer(folder)
+
+
+@pytest.fixture
+def hub_server(monkeypatch, tmp_path):
+    """A hub on loopback, which is all that the hub's clients in this process know of, with empty caches.
+
+    They read HF_ENDPOINT and HF_HOME once, when they are imported, and most tests cannot wait for a process of their
+    own: what they have read is changed. `test_hub_environment.py` sets the variables for whole processes.
+    """
+    import datasets.config
+    from huggingface_hub import constants
+
+    from tests.hub_server import HubServer
+
+    server, home = HubServer(), tmp_path / "hf"
+    known = {
+        "ENDPOINT": server.url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(home / "hub"),
+        "HF_TOKEN_PATH": str(home / "token"),
+        "HF_STORED_TOKENS_PATH": str(home / "stored_tokens"),
+        "HF_HUB_DISABLE_XET": True,
+        "HF_HUB_DISABLE_TELEMETRY": True,
+    }
+    for name, value in known.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", server.url)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", home / "datasets")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    yield server
+    server.close()
 
 
 def _random_params(model, seed):
@@ -174,3 +210,27 @@ def paragraphs():
         questions = [("a", answers), ("b", ())]
         made.append([Example(f"{number}{name}", "Who ?", context, golds, "T") for name, golds in questions])
     return made
+
+
+@pytest.fixture
+def augmenting_recipe(masked_lm_folder, masked_lm, paragraphs, random_params, tmp_path):
+    """Both stages of distillation of a model by itself on `paragraphs`, the first stage on four copies of them."""
+    data, model = tmp_path / "data.json", tmp_path / "model"
+    write_squad(data, paragraphs)
+    weights = random_params(BertForQuestionAnswering(masked_lm.config), 0)
+    save_pretrained(model, masked_lm.config, weights, masked_lm.tokenizer)
+    return Recipe(
+        name="augmenting",
+        student=str(model),
+        teacher=str(model),
+        train=str(data),
+        dev=str(data),
+        stages=(
+            Stage(objective=Intermediate(), epochs=1, batch_size=8, augmented=True),
+            Stage(objective=Prediction(), epochs=1, batch_size=8),
+        ),
+        augment=AugmentConfig(copies=4, model=str(masked_lm_folder), candidates=3, dtype="float32"),
+        windows=WindowConfig(max_seq_len=40, doc_stride=8, max_question_len=8),
+        buckets=(40,),
+        cache=tmp_path / "cache",
+    )

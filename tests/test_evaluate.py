@@ -10,7 +10,6 @@ import pytest
 
 from tinybert_jax import evaluate
 from tinybert_jax.data import load_tokenizer
-from tinybert_jax.data.windows import WindowConfig
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig, BertForMaskedLM, BertForQuestionAnswering, init_params, save_pretrained
 from tinybert_jax.synthetic.generate import SyntheticConfig, make_squad, train_tokenizer
@@ -44,7 +43,7 @@ def ids_and_golds(path: Path):
 
 
 def test_a_model_s_files_score_what_was_printed(data, tmp_path):
-    metrics = evaluate.score_model(str(data / "model"), str(data / "data.json"), tmp_path / "out", batch_size=4)
+    metrics = evaluate.score_model(str(data / "model"), str(data / "data.json"), tmp_path / "out", batch_size=4).metrics
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
     predictions, spans, odds = (tmp_path / "out" / f"{x}.json" for x in ("predictions", "best_spans", "null_odds"))
     # The official script on either file: answers with their "no answer", or all answers and the threshold in use.
@@ -175,8 +174,3 @@ def test_predictions_of_other_data_are_refused(data, tmp_path):
     (tmp_path / "odds.json").write_text("{}")
     with pytest.raises(UserError, match=r"p\.json with .*odds\.json: every question needs its null odds"):
         evaluate.score_predictions(str(data / "data.json"), tmp_path / "p.json", tmp_path / "odds.json")
-
-
-def test_windows_shrink_in_proportion_to_the_position_table():
-    assert evaluate.fit_windows(WindowConfig(384, 128, 64), 96) == WindowConfig(96, 32, 64)
-    assert evaluate.fit_windows(WindowConfig(64, 20, 64), 96) == WindowConfig(64, 20, 64)

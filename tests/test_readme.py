@@ -141,7 +141,7 @@ def test_commands_that_need_the_hub_at_least_parse(command, monkeypatch):
     source = command.split()[0]
     if source not in RECIPES:  # a file
         monkeypatch.setattr(command_line, "find_recipe", lambda given: RECIPES["quickstart"]())
-    recipe, output = command_line.parse(shlex.split(command))
+    recipe, output, _ = command_line.parse(shlex.split(command))
     assert recipe.name == source or source not in RECIPES
     assert output.parts[0] == "runs"
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import jax
@@ -15,7 +16,8 @@ import pytest
 
 import tinybert_jax
 from tinybert_jax import train
-from tinybert_jax.inference import predict_logits
+from tinybert_jax.errors import run_script as run_in_process
+from tinybert_jax.inference import JaxNetwork, predict_logits
 from tinybert_jax.synthetic.generate import train_tokenizer
 from tinybert_jax.tracking import read_metrics
 
@@ -110,7 +112,7 @@ def test_stage_2_runs_no_teacher_where_all_teachers_logits_are_cached(finished, 
     synthetic, trained = finished[0] / "synthetic", str(finished[0] / "teacher" / "1-finetune" / "final")
     models = {"student": str(synthetic / "student"), "teacher": trained}
     models["more_teachers"] = (str(synthetic / "teacher"),) if kept == "float16" else ()
-    recipe, _ = train.parse(tiny_arguments(cache, "--output", str(tmp_path)))
+    recipe, *_ = train.parse(tiny_arguments(cache, "--output", str(tmp_path)))
     stage = dataclasses.replace(recipe.stages[1], max_steps=1)
     data = {"train": str(synthetic / "dev.json"), "dev": str(synthetic / "dev.json"), "synthetic": None}
     recipe = dataclasses.replace(recipe, stages=(stage,), teacher_stages=(), teacher_cache=kept, **models, **data)
@@ -136,7 +138,7 @@ def test_stage_2_runs_no_teacher_where_all_teachers_logits_are_cached(finished, 
     assert teacher is None and teacher_params is None
     teachers, windows = (ingredients.teacher, *ingredients.more_teachers), ingredients.train.windows
     assert len(teachers) == 2
-    logits = [predict_logits(model.network, model.params, windows, buckets=(128,)) for model in teachers]
+    logits = [predict_logits(JaxNetwork(model), windows, buckets=(128,)) for model in teachers]
     expected = train.epochs_of(stage, recipe, ingredients, logits).batch_at(0)
     np.testing.assert_allclose(batch.teacher_logits, expected.teacher_logits, atol=2e-3)
     assert np.ptp(logits[0] - logits[1]) > 0.1
@@ -232,14 +234,25 @@ def test_models_of_different_vocabularies_are_refused(finished, cache, tmp_path)
 
 
 def test_user_mistakes_end_with_one_line_and_status_2(tmp_path):
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    for arguments in (
-        ["no-such-recipe"],
-        ["quickstart", "--no-such-option", "1", "--output", tmp_path / "run"],
-        ["quickstart", "--stages.0.epochs", "0", "--output", tmp_path / "run"],
-        ["finetune-teacher", "--student", "nobody/nothing", "--output", tmp_path / "run"],
-    ):
-        ended = run_script(*arguments, env=environment)
-        assert ended.returncode == 2, ended.stderr
-        assert "Traceback" not in ended.stderr and ended.stderr.strip()
-        assert not (tmp_path / "run").exists()
+    arguments = ["finetune-teacher", "--student", "nobody/nothing", "--output", tmp_path / "run"]
+    ended = run_script(*arguments, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    assert ended.returncode == 2, ended.stderr
+    assert "Traceback" not in ended.stderr and ended.stderr.strip()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["no-such-recipe"], ["quickstart", "--no-such-option", "1"], ["quickstart", "--stages.0.epochs", "0"]],
+    ids=" ".join,
+)
+def test_command_lines_that_are_wrong_end_so_before_anything_is_set_up(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["train.py", *arguments, "--output", str(tmp_path / "run")])
+    monkeypatch.setattr("warnings.formatwarning", warnings.formatwarning)  # a script has one of its own
+    monkeypatch.setattr(train, "configure", lambda _: pytest.fail("the process was set up"))
+    with pytest.raises(SystemExit) as ended:
+        run_in_process(train.main)
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.err.strip() and not printed.out
+    assert not (tmp_path / "run").exists()

@@ -1,20 +1,16 @@
 """Training and evaluation on .arrow files, as a whole and in part, plain and augmented."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from tests.data.windows_by_hand import assert_same
 from tinybert_jax import train
-from tinybert_jax.augment.rules import AugmentConfig
 from tinybert_jax.data import read_squad
 from tinybert_jax.data.squad_writer import write_squad
-from tinybert_jax.data.windows import WindowConfig
-from tinybert_jax.distill import Intermediate, Prediction
 from tinybert_jax.errors import UserError
-from tinybert_jax.model import BertForQuestionAnswering, save_pretrained
 from tinybert_jax.run.prepare import augment_training_data, prepare
-from tinybert_jax.run.recipe import Recipe, Stage
 from tinybert_jax.scoring import squad_metrics
 from tinybert_jax.store.files import read_json
 
@@ -22,27 +18,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:no GloVe vectors were given")
 
 
 @pytest.fixture
-def recipe(masked_lm_folder, masked_lm, paragraphs, random_params, tmp_path):
-    """Both stages of distillation, trained and scored on .arrow files, the first on two copies of its file."""
-    for name in ("train", "dev"):
-        write_squad(tmp_path / f"{name}.arrow", paragraphs)
-    weights = random_params(BertForQuestionAnswering(masked_lm.config), 0)
-    save_pretrained(tmp_path / "model", masked_lm.config, weights, masked_lm.tokenizer)
-    return Recipe(
-        name="arrow",
-        student=str(tmp_path / "model"),
-        teacher=str(tmp_path / "model"),
-        train=str(tmp_path / "train.arrow"),
-        dev=str(tmp_path / "dev.arrow"),
-        stages=(
-            Stage(objective=Intermediate(), epochs=1, batch_size=8, augmented=True),
-            Stage(objective=Prediction(), epochs=1, batch_size=8),
-        ),
-        augment=AugmentConfig(copies=2, model=str(masked_lm_folder), candidates=3, dtype="float32"),
-        windows=WindowConfig(max_seq_len=40, doc_stride=8, max_question_len=8),
-        buckets=(40,),
-        cache=tmp_path / "cache",
-    )
+def recipe(augmenting_recipe, paragraphs, tmp_path):
+    """Trained and scored on .arrow files."""
+    files = {name: str(tmp_path / f"{name}.arrow") for name in ("train", "dev")}
+    for path in files.values():
+        write_squad(Path(path), paragraphs)
+    augment = dataclasses.replace(augmenting_recipe.augment, copies=2)
+    return dataclasses.replace(augmenting_recipe, **files, augment=augment)
 
 
 def test_arrow_files_are_augmented_trained_on_and_scored(recipe, tmp_path, paragraphs):

@@ -153,7 +153,7 @@ def test_a_fork_begins_again_with_what_is_there_now(finished, tmp_path):
     recipe, folder, _ = finished
     write_recipe(tmp_path / "recipe.json", recipe)
     command = [str(tmp_path / "recipe.json"), "--output", str(folder / "run"), "--fork", str(tmp_path / "new")]
-    assert train.parse(command) == (recipe, tmp_path / "new")
+    assert train.parse(command) == (recipe, tmp_path / "new", ())
     with pytest.raises(UserError, match="holds a run of another recipe, different in seed"):
         train.parse([*command, "--seed", "9"])
     with pytest.raises(UserError, match="there is none: leave --fork out"):

@@ -10,6 +10,8 @@ from tinybert_jax.errors import UserError, run_script
 COMMANDS = {
     "train": ("train", "distil a student from a teacher, by a recipe"),
     "evaluate": ("evaluate", "score a model, or a file of predictions, by the official SQuAD rules"),
+    "ask": ("ask", "answer questions about passages"),
+    "calibrate": ("calibrate", "tune on held-out data when a model says that there is no answer, and how sure it is"),
     "convert": ("convert", "write a checkpoint in another layout"),
     "export": ("export", "write a model for other programs to run: ONNX, StableHLO"),
     "augment": ("augment.__main__", "write a data set with copies in which words are replaced"),

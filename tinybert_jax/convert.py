@@ -12,6 +12,7 @@ from typing import Literal
 from tinybert_jax.data.tokenizer import check_ids_fit, load_tokenizer
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.hub import locate
+from tinybert_jax.inference.settings import SETTINGS_FILE, load_settings, write_settings
 from tinybert_jax.model.checkpoint_files import write_orbax
 from tinybert_jax.model.pretrained import kind_of, load_stored, save_pretrained
 from tinybert_jax.store.files import atomic_path, write_json
@@ -27,7 +28,7 @@ def convert(source: str, destination: Path, to: Literal["transformers", "orbax"]
     """Converts a checkpoint into a folder of the other layout; a warning names tensors of heads that are left out.
 
     Args:
-        source: a hub id, or a folder in any layout `load_pretrained` reads.
+        source: a hub id, "owner/name" or "owner/name@revision", or a folder in any layout `load_pretrained` reads.
         destination: the folder to write; it must not exist yet.
         to: its layout.
 
@@ -36,21 +37,24 @@ def convert(source: str, destination: Path, to: Literal["transformers", "orbax"]
     """
     if destination.exists():
         raise UserError(f"{destination} exists already: name a new folder, or remove that one first")
+    settings = load_settings(source)
     config, params, left_out = load_stored(source)
     if left_out:
         warnings.warn(f"left out, as no network here has them: {', '.join(sorted(left_out))}", stacklevel=2)
     tokenizer = _tokenizer(source)
     if tokenizer is not None:
         check_ids_fit(source, tokenizer, config.vocab_size)
-    if to == "transformers":
-        save_pretrained(destination, config, params, tokenizer)
-    else:
-        with atomic_path(destination) as folder:
+    with atomic_path(destination) as folder:
+        if to == "transformers":
+            save_pretrained(folder, config, params, tokenizer)
+        else:
             folder.mkdir()
             write_json(folder / "config.json", config.to_transformers(kind_of(params)))
             if tokenizer is not None:
                 tokenizer.save_pretrained(str(folder))
             write_orbax(folder, params)
+        if (locate(source) / SETTINGS_FILE).exists():
+            write_settings(folder, settings)
     print(f"{destination} holds {_DESCRIPTIONS[kind_of(params)]}")
 
 

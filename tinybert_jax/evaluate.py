@@ -8,17 +8,21 @@ Prints the official metrics as JSON on stdout, and 95% bootstrap intervals of ex
 writes metrics.json, predictions.json, null_odds.json and best_spans.json: the answers as if there were one to each
 question, from which, with the odds, any script finds the best threshold. With --against, prints both files' metrics
 and how far A is ahead of B: the mean difference, its interval and its p-value by a paired bootstrap. FILE is SQuAD 1.1
-or 2.0 JSON, plain or gzipped, an .arrow file of `augment`, or a hub data set such as rajpurkar/squad_v2:validation.
+or 2.0 JSON, plain or gzipped, an .arrow file of `augment`, or a hub data set such as rajpurkar/squad_v2:validation;
+google/xquad/xquad.de:validation names a configuration, rajpurkar/squad_v2@main:validation a branch, tag or commit.
 """
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinybert_jax.data import Dataset, Example, WindowConfig, build_windows, load_tokenizer, read_squad
-from tinybert_jax.data.tokenizer import check_ids_fit
+import tyro
+
+from tinybert_jax.data import Dataset, Example, WindowConfig, build_windows, read_squad
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.scoring import (
@@ -29,6 +33,9 @@ from tinybert_jax.scoring import (
     squad_metrics,
 )
 from tinybert_jax.store.files import read_json
+
+if TYPE_CHECKING:
+    from tinybert_jax.inference import Evaluation
 
 
 def score_predictions(
@@ -59,30 +66,29 @@ def score_model(
     answers: AnswerConfig | None = None,
     batch_size: int = 32,
     dtype: Dtype = "float32",
-) -> dict[str, Any]:
-    """Answers the questions with a model and scores the answers; writes both to `output` where one is given."""
+) -> "Evaluation":
+    """Answers the questions with a model and scores the answers; writes both to `output` where one is given.
+
+    Args:
+        model: a folder or a hub id.
+        data: as `read_squad` has it.
+        output: where metrics and answers are written.
+        windows: how text is cut, shortened to the model's position table; None for the model's own settings.
+        answers: how answers are read off the logits; None for the model's own settings.
+        batch_size: windows a forward.
+        dtype: what matrix products compute in.
+    """
     from tinybert_jax.inference import evaluate, write_evaluation
-    from tinybert_jax.model import load_qa_model
+    from tinybert_jax.inference.loading import load
 
     examples = read_squad(data, check_offsets=False)
-    loaded = load_qa_model(model)
-    fitted = fit_windows(windows or WindowConfig(), loaded.config.max_positions)
-    loaded = loaded._replace(config=dataclasses.replace(loaded.config, dtype=dtype))
-    tokenizer = load_tokenizer(model)
-    check_ids_fit(model, tokenizer, loaded.config.vocab_size)
+    network, tokenizer, settings = load(model, dtype)
+    fitted = settings.windows if windows is None else windows.fitted(network.config.max_positions)
     dataset = Dataset(examples, build_windows(examples, tokenizer, fitted))
-    evaluation = evaluate(loaded.network, loaded.params, dataset, answers, batch_size=batch_size)
+    evaluation = evaluate(network, dataset, answers or settings.answers, batch_size=batch_size)
     if output is not None:
         write_evaluation(output, evaluation)
-    return evaluation.metrics
-
-
-def fit_windows(windows: WindowConfig, positions: int) -> WindowConfig:
-    """Shortens windows to a model's position table, and their overlap in proportion."""
-    if windows.max_seq_len <= positions:
-        return windows
-    overlap = windows.doc_stride * positions // windows.max_seq_len
-    return dataclasses.replace(windows, max_seq_len=positions, doc_stride=overlap)
+    return evaluation
 
 
 class _Scores(NamedTuple):
@@ -112,64 +118,91 @@ def _read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def command_line(
-    model: str = "",
-    /,
-    *,
-    data: str,
-    output: Path | None = None,
-    predictions: Path | None = None,
-    against: Path | None = None,
-    null_odds: Path | None = None,
-    threshold: float = 1.0,
-    windows: WindowConfig = WindowConfig(),
-    answers: AnswerConfig = AnswerConfig(),
-    batch_size: int = 32,
-    dtype: Dtype = "float32",
-) -> None:
+@dataclass(frozen=True)
+class Arguments:
     """Score a model, or a file of predictions, by the official SQuAD rules.
 
     Prints JSON: the official metrics in percent, and 95% bootstrap intervals of exact and F1. With --against, both
     files' metrics and the difference between them, its interval and its two-sided p-value by a paired bootstrap.
 
-    Args:
-        model: a folder or a hub id; leave it out with --predictions.
-        data: questions and gold answers: SQuAD JSON, plain or gzipped, or a hub data set "owner/name:split".
+    Attributes:
+        model: a folder or a hub id, "owner/name" or "owner/name@revision"; leave it out with --predictions.
+        data: questions and gold answers: SQuAD JSON, plain or gzipped, or a hub data set
+            "owner/name[/configuration][@revision]:split".
         output: where a model's metrics, predictions, best spans and null odds are written.
         predictions: a JSON object, question id to answer, to score without a model.
         against: with --predictions, a second such file: both are scored, and compared question by question.
         null_odds: with --predictions, a JSON object, question id to how much the model favours no answer. The best
             thresholds are looked for among the answers in the file: those that are empty stay empty.
         threshold: with --predictions, odds above this count as no answer.
-        windows: how text is cut into windows; shortened to the model's position table.
-        answers: how answers are read off the logits.
+        windows: how text is cut into windows, shortened to the model's position table; its own settings unless given.
+        answers: how answers are read off the logits; the model's own settings unless given.
         batch_size: windows a forward.
         dtype: what matrix products compute in.
     """
-    if against is not None and predictions is None:
-        raise UserError("--against compares two files of predictions: give the other one as --predictions FILE")
-    if bool(model) == (predictions is not None):
-        raise UserError("give either a MODEL or --predictions FILE, and not both")
-    if against is not None and (null_odds is not None or threshold != 1.0):
-        raise UserError("--null-odds and --threshold belong to one file of predictions: leave them out with --against")
-    if predictions is not None and against is not None:
-        metrics = compare_predictions(data, predictions, against)
-    elif predictions is not None:
-        metrics = score_predictions(data, predictions, null_odds, threshold)
-    else:
-        from tinybert_jax.run.runtime import configure
-        from tinybert_jax.store.cache import default_cache
 
-        configure(default_cache())
-        metrics = score_model(model, data, output, windows, answers, batch_size, dtype)
-    print(json.dumps(metrics, indent=2))
+    data: str
+    model: tyro.conf.Positional[str] = ""
+    output: Path | None = None
+    predictions: Path | None = None
+    against: Path | None = None
+    null_odds: Path | None = None
+    threshold: float = 1.0
+    windows: WindowConfig = WindowConfig()
+    answers: AnswerConfig = AnswerConfig()
+    batch_size: int = 32
+    dtype: Dtype = "float32"
+
+
+def _check(arguments: Arguments) -> None:
+    if arguments.against is not None and arguments.predictions is None:
+        raise UserError("--against compares two files of predictions: give the other one as --predictions FILE")
+    if bool(arguments.model) == (arguments.predictions is not None):
+        raise UserError("give either a MODEL or --predictions FILE, and not both")
+    if arguments.against is not None and (arguments.null_odds is not None or arguments.threshold != 1.0):
+        raise UserError("--null-odds and --threshold belong to one file of predictions: leave them out with --against")
+
+
+def _score(arguments: Arguments) -> dict[str, Any]:
+    if arguments.predictions is None:
+        evaluation = score_model(
+            arguments.model,
+            arguments.data,
+            arguments.output,
+            arguments.windows,
+            arguments.answers,
+            arguments.batch_size,
+            arguments.dtype,
+        )
+        print(_said(evaluation.config), file=sys.stderr)
+        return evaluation.metrics
+    if arguments.against is not None:
+        return compare_predictions(arguments.data, arguments.predictions, arguments.against)
+    return score_predictions(arguments.data, arguments.predictions, arguments.null_odds, arguments.threshold)
+
+
+def _said(config: AnswerConfig) -> str:
+    """What was decided about "no answer", in a line."""
+    if config.no_answer == "never":
+        return '"no answer" is never predicted: no question of the data is unanswerable, or it was asked for'
+    return f'"no answer" is predicted where its odds exceed {config.null_threshold:g}'
 
 
 def main() -> None:
     """Runs the command line."""
-    import tyro
+    arguments = tyro.cli(Arguments, prog="tinybert evaluate")
+    _check(arguments)
+    if arguments.model:
+        from tinybert_jax.inference.settings import load_settings
+        from tinybert_jax.run.runtime import configure
+        from tinybert_jax.store.cache import default_cache
 
-    tyro.cli(command_line, prog="tinybert evaluate")
+        configure(default_cache())
+        # The model's own settings are the defaults of the flags, and which model it is had to be read first.
+        settings = load_settings(arguments.model)
+        own = dataclasses.replace(arguments, windows=settings.windows, answers=settings.answers)
+        arguments = tyro.cli(Arguments, prog="tinybert evaluate", default=own)
+    print(json.dumps(_score(arguments), indent=2))
 
 
 if __name__ == "__main__":

@@ -14,13 +14,12 @@ from tinybert_jax.deploy.size import check_size
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.extras import require
 from tinybert_jax.hub import locate
+from tinybert_jax.inference.settings import SETTINGS_FILE
 from tinybert_jax.model import Model, load_qa_model
 from tinybert_jax.model.pretrained import load_config
 from tinybert_jax.store.files import atomic_path, write_json
 
 Format = Literal["onnx", "stablehlo"]
-
-_SETTINGS = "question_answering.json"  # how the model's answers are read off its logits, where that was tuned
 
 
 def export(model: str, out: Path, to: Format = "onnx", int8: bool = False) -> None:
@@ -52,8 +51,8 @@ def export(model: str, out: Path, to: Format = "onnx", int8: bool = False) -> No
         temporary.mkdir()
         write_json(temporary / "config.json", loaded.config.to_transformers())
         tokenizer.save_pretrained(str(temporary))
-        if (folder / _SETTINGS).is_file():
-            shutil.copyfile(folder / _SETTINGS, temporary / _SETTINGS)
+        if (folder / SETTINGS_FILE).is_file():
+            shutil.copyfile(folder / SETTINGS_FILE, temporary / SETTINGS_FILE)
         if to == "onnx":
             _write_onnx(loaded, temporary / "onnx", int8)
         else:

@@ -77,6 +77,8 @@ def train(recipe: Recipe, output: Path, hooks: Sequence[Hook] = ()) -> dict[str,
         results = train_models(Run(recipe, augment_training_data(recipe, ingredients), output, hooks))
         results["seconds"] = round(time.perf_counter() - began, 1)
         write_json(output / "results.json", results)
+        for hook in hooks:
+            hook.done(output)
     return results
 
 
@@ -93,7 +95,7 @@ def train_models(run: Run) -> dict[str, Any]:
 
     teacher = ingredients.teacher and trained("teacher", ingredients.teacher, recipe.teacher_stages)
     student = trained("student", ingredients.student, recipe.stages, teacher)
-    export(student, results["student"], recipe, ingredients, output / "export")
+    export(student, recipe, ingredients, output)
     if recipe.compare_undistilled:
         trained("student_without_distillation", ingredients.student, [undistilled_stage(recipe, ingredients)])
     return results
@@ -139,9 +141,9 @@ def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | Non
 
 def main() -> None:
     """The command line."""
-    recipe, output = parse(sys.argv[1:], __doc__ or "")
+    recipe, output, hooks = parse(sys.argv[1:], __doc__ or "")
     configure(recipe.cache)
-    print(json.dumps(train(recipe, output), indent=2))
+    print(json.dumps(train(recipe, output, hooks), indent=2))
 
 
 if __name__ == "__main__":

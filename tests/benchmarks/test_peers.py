@@ -1,10 +1,12 @@
 """The proof that peers compute what we compute: the same weights and batch, without dropout, in float32."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from benchmarks.common import JOBS, Shape
+from benchmarks.common import Shape
 from benchmarks.ours import Ours, example_batch, networks, optimizer_of
 from tinybert_jax.distill import create_state
 
@@ -31,13 +33,12 @@ def load(peer, params):
         model.load_state_dict(named)
 
 
-def ours_of(job, preset, params):
+def ours_of(preset, params):
     """Our loss terms and gradient norm."""
-    ours = Ours(SHAPE, job, preset, "float32", dropout=0.0)
-    teacher, student = params
-    ours.teacher_params = None if job.cached else teacher
+    ours = Ours(SHAPE, 1, preset, "float32", dropout=0.0)
+    ours.teacher_params, student = params
     ours.state = create_state(student, {}, optimizer_of(preset), ours.mesh)
-    batch = ours.prepare(example_batch(SHAPE, job))
+    batch = ours.prepare(example_batch(SHAPE, 1))
     ours.compiled[SHAPE.length] = ours.lower(batch).compile(
         {"xla_backend_optimization_level": 0}
     )  # in half of the time
@@ -46,29 +47,25 @@ def ours_of(job, preset, params):
     return {name: float(value) for name, value in ours.metrics.items()}
 
 
-@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.title)
 @pytest.mark.parametrize("name", ["A", "C"])
-def test_losses_and_gradients_are_the_same(name, job, params):
+def test_losses_and_gradients_are_the_same(name, params):
     preset = {"A": "haystack", "C": "recommended"}[name]
-    make = {"A": peers.Haystack, "C": lambda *args, **named: peers.Tuned(*args, half=False, **named)}[name]
-    ours, peer = ours_of(job, preset, params), make(SHAPE, job, "cpu", dropout=0.0)
+    make = {"A": peers.Haystack, "C": partial(peers.Tuned, half=False)}[name]
+    ours, peer = ours_of(preset, params), make(SHAPE, "cpu", dropout=0.0)
     load(peer, params)
-    loss = peer.loss(peer.prepare(example_batch(SHAPE, job)))
+    loss = peer.loss(peer.prepare(example_batch(SHAPE, 1)))
     loss.backward()
     norm = torch.nn.utils.get_total_norm([x.grad for x in peer.student.parameters() if x.grad is not None]).item()
-    # haystack's loss is KL; what is left of two cross-entropies is measured against one of them
-    term = "kl" if name == "A" and job.stage == 2 else "loss"
-    assert abs(ours[term] - loss.item()) <= TOLERANCE * ours["loss"]
+    assert abs(ours["loss"] - loss.item()) <= TOLERANCE * ours["loss"]
     assert abs(ours["grad_norm"] - norm) <= TOLERANCE * norm
-    assert min(ours[term], norm) > 0.1  # something was compared
+    assert min(ours["loss"], norm) > 0.1  # something was compared
 
 
 def test_a_step_updates_the_student_alone():
-    peer = peers.Tuned(SHAPE, JOBS[0], "cpu", half=True)
-    batch = peer.prepare(example_batch(SHAPE, JOBS[0]))
+    peer = peers.Tuned(SHAPE, "cpu", half=True)
+    batch = peer.prepare(example_batch(SHAPE, 1))
     before = [{name: x.clone() for name, x in model.named_parameters()} for model in (peer.teacher, peer.student)]
-    for _ in range(2):  # the first one's rate is 0
-        peer.step(batch)
+    peer.step(batch)
     assert peer.finish() > 0
     teacher, student = (
         [name for name, x in model.named_parameters() if not torch.equal(x, old[name])]

@@ -49,7 +49,7 @@ def read(request, tmp_path, monkeypatch):
     def read(*rows, **settings):
         if request.param == "hub":
             hub = [row | {"answers": transposed(row["answers"])} for row in rows]
-            monkeypatch.setattr("datasets.load_dataset", lambda name, split: hub)
+            monkeypatch.setattr("tinybert_jax.data.hub_rows.load", lambda source: hub)
             return read_squad("owner/name:split", **settings)
         WRITERS[request.param](rows, path := tmp_path / f"data{request.param}")
         return read_squad(path, **settings)

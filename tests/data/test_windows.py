@@ -322,3 +322,8 @@ def test_a_slice_is_the_windows_of_its_rows(tokenizer):
     for column in ("lengths", "context_begin", "example", "start", "end"):
         assert getattr(part, column).tolist() == getattr(windows, column)[1:3].tolist()
     assert_same(windows.slice(0, 4), windows)
+
+
+def test_windows_shrink_in_proportion_to_the_position_table():
+    assert WindowConfig(384, 128, 64).fitted(96) == WindowConfig(96, 32, 64)
+    assert WindowConfig(64, 20, 64).fitted(96) == WindowConfig(64, 20, 64)

@@ -5,15 +5,14 @@ import numpy as np
 import pytest
 
 from tinybert_jax.data import Windows
-from tinybert_jax.model import BertConfig, BertForQuestionAnswering, init_params
+from tinybert_jax.model import BertConfig, BertForQuestionAnswering, Model, init_params
 
 CONFIG = BertConfig(40, 16, 2, 2, 24, max_position_embeddings=32)
 
 
 @pytest.fixture(scope="module")
 def model():
-    network = BertForQuestionAnswering(CONFIG)
-    return network, init_params(network, jax.random.key(0))
+    return Model(CONFIG, init_params(BertForQuestionAnswering(CONFIG), jax.random.key(0)))
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,12 @@
 from tinybert_jax.data import Answer, Dataset, Example
-from tinybert_jax.inference import evaluate, write_evaluation
+from tinybert_jax.inference import JaxNetwork, evaluate, write_evaluation
 from tinybert_jax.scoring import AnswerConfig
 
 
 def test_evaluation_scores_and_writes_what_it_found(model, windows_of, tmp_path):
     windows = windows_of([9, 7])
     examples = [Example("q1", "?", "abcde", (Answer("b", 1),)), Example("q2", "?", "xyz", ())]
-    evaluation = evaluate(*model, Dataset(examples, windows), batch_size=2, buckets=(16,))
+    evaluation = evaluate(JaxNetwork(model), Dataset(examples, windows), batch_size=2, buckets=(16,))
     assert evaluation.metrics["total"] == 2
     assert set(evaluation.answers.predictions) == {"q1", "q2"}
     write_evaluation(tmp_path, evaluation)
@@ -18,14 +18,14 @@ def test_the_best_thresholds_do_not_depend_on_the_one_in_use(model, windows_of):
     context = "abcdefghij"
     lengths = [9, 12, 7, 11]
     blank = [Example(str(i), "?", context, ()) for i in range(4)]
-    found = evaluate(*model, Dataset(blank, windows_of(lengths)), buckets=(16,)).answers
+    found = evaluate(JaxNetwork(model), Dataset(blank, windows_of(lengths)), buckets=(16,)).answers
     surest = sorted(found.null_odds, key=lambda key: found.null_odds[key])
     # The question that favours an answer most and the one after it have theirs; the others have none.
     golds = {key: (Answer(found.best_spans[key], 0),) for key in surest[:2]}
     data = Dataset([Example(str(i), "?", context, golds.get(str(i), ())) for i in range(4)], windows_of(lengths))
 
     def metrics(threshold):
-        return evaluate(*model, data, AnswerConfig(null_threshold=threshold), buckets=(16,)).metrics
+        return evaluate(JaxNetwork(model), data, AnswerConfig(null_threshold=threshold), buckets=(16,)).metrics
 
     best_at = found.null_odds[surest[1]]
     expected = {"best_exact": 100, "best_exact_thresh": best_at, "best_f1": 100, "best_f1_thresh": best_at}

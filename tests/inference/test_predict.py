@@ -1,15 +1,16 @@
 import jax
 import numpy as np
 
+from tinybert_jax.inference import JaxNetwork
 from tinybert_jax.inference.predict import _read_later, predict_blocks, predict_logits
 from tinybert_jax.model import forward
 
 
 def test_logits_do_not_depend_on_how_windows_are_batched(model, windows_of):
-    network, params = model
     windows = windows_of([8, 20, 5, 11, 20])
-    logits = predict_logits(network, params, windows, batch_size=2, buckets=(12, 24))
-    other = predict_logits(network, params, windows, batch_size=5, buckets=(32,))
+    network = JaxNetwork(model)
+    logits = predict_logits(network, windows, batch_size=2, buckets=(12, 24))
+    other = predict_logits(network, windows, batch_size=5, buckets=(32,))
     np.testing.assert_allclose(logits, other, atol=1e-6)
     for w in range(5):  # and each is the forward's, on that window alone
         tokens = windows.tokens[windows.row_splits[w] : windows.row_splits[w + 1]][None]
@@ -17,17 +18,16 @@ def test_logits_do_not_depend_on_how_windows_are_batched(model, windows_of):
         batch.input_ids, batch.token_type_ids = tokens, (np.arange(tokens.shape[1])[None] >= 3).astype(int)
         batch.attention_mask = np.ones(tokens.shape, bool)
         with jax.disable_jit(False):
-            alone = forward(network, params, batch()).logits[0]
+            alone = forward(model.network, model.params, batch()).logits[0]
         np.testing.assert_allclose(logits[windows.row_splits[w] : windows.row_splits[w + 1]], alone, atol=1e-6)
 
 
 def test_blocks_are_the_parts_of_the_whole(model, windows_of):
-    network, params = model
-    windows = windows_of([8, 20, 5, 11, 20, 7, 13, 9])
+    network, windows = JaxNetwork(model), windows_of([8, 20, 5, 11, 20, 7, 13, 9])
     settings = {"batch_size": 1, "buckets": (32,)}
-    blocks = list(predict_blocks(network, params, windows, block=5, **settings))
+    blocks = list(predict_blocks(network, windows, block=5, **settings))
     assert [len(block) for block in blocks] == [windows.row_splits[5], windows.row_splits[8] - windows.row_splits[5]]
-    np.testing.assert_array_equal(np.concatenate(blocks), predict_logits(network, params, windows, **settings))
+    np.testing.assert_array_equal(np.concatenate(blocks), predict_logits(network, windows, **settings))
 
 
 def test_a_result_is_read_once_later_ones_are_dispatched():

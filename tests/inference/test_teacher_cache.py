@@ -20,7 +20,8 @@ from tinybert_jax.data import (
 from tinybert_jax.data.window_cache import windows_key
 from tinybert_jax.distill import Prediction, create_state, make_train_step
 from tinybert_jax.errors import UserError
-from tinybert_jax.inference import predict, predict_logits, teacher_cache
+from tinybert_jax.inference import JaxNetwork, predict_logits, teacher_cache
+from tinybert_jax.inference import network as network_module
 from tinybert_jax.inference.teacher_cache import cached_logits, logits_key
 from tinybert_jax.model import BertForQuestionAnswering, Model
 from tinybert_jax.sharding import data_mesh, replicate, shard_batch
@@ -59,7 +60,7 @@ class Task(NamedTuple):
         return cached_logits(teacher, windows, key, folder, dtype, **BATCHES)
 
     def computed(self):
-        return predict_logits(self.teacher.network, self.teacher.params, self.windows, **BATCHES)
+        return predict_logits(JaxNetwork(self.teacher), self.windows, **BATCHES)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def task(config, params, tokenizer):
 @pytest.fixture
 def forwards(monkeypatch):
     """Counts the windows that go through a network, in blocks of 2; at `at_most` of them it interrupts."""
-    counted, real = {"windows": 0, "at_most": np.inf}, predict._logits
+    counted, real = {"windows": 0, "at_most": np.inf}, network_module._logits
 
     def counting(network, params, batch):
         if counted["windows"] >= counted["at_most"]:
@@ -85,7 +86,7 @@ def forwards(monkeypatch):
         counted["windows"] += int(np.asarray(batch.attention_mask).any(axis=1).sum())
         return real(network, params, batch)
 
-    monkeypatch.setattr(predict, "_logits", counting)
+    monkeypatch.setattr(network_module, "_logits", counting)
     monkeypatch.setattr(teacher_cache, "_BLOCK", 2)
     return counted
 

@@ -333,7 +333,7 @@ def test_what_is_no_tensor_is_named(tmp_path, config, params):
     torch = pytest.importorskip("torch")
     write_json(tmp_path / "config.json", config.to_transformers())
     torch.save({"epoch": 3}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(UserError, match=r"pytorch_model\.bin must hold tensors alone, got 'epoch', a int"):
+    with pytest.raises(UserError, match=r"pytorch_model\.bin must hold only tensors, got 'epoch', a int"):
         load_pretrained(tmp_path)
 
 
@@ -492,6 +492,46 @@ def test_transformers_loads_what_was_saved(tmp_path, config, params, mlm_params,
     ours = jax.jit(lambda tree: forward(HEADS[head](config), tree, batch).logits)(tree)
     real = batch.attention_mask
     np.testing.assert_allclose(np.asarray(ours)[real], np.asarray(theirs)[real], rtol=0, atol=2e-5)
+
+
+class Files:
+    """A tokenizer of a few files."""
+
+    def __init__(self, **contents):
+        self.contents = contents
+
+    def save_pretrained(self, folder):
+        for name, content in self.contents.items():
+            (Path(folder) / f"{name}.json").write_text(content)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ('{"b": "ü",  "a": 1}', {"b": "ü", "a": 1, "model_max_length": 16}),
+        ('{"model_max_length": 512, "a": 1e30}', {"model_max_length": 16, "a": 1e30}),
+        ('{"model_max_length": 1000000000000000019884624838656}', {"model_max_length": 16}),
+        ('{"model_max_length": null}', {"model_max_length": 16}),
+        ('{"model_max_length":   16}', None),
+        ('{"model_max_length":   8, "a": 1}', None),
+    ],
+)
+def test_a_tokenizer_s_length_is_at_most_the_position_table_s_and_all_else_stays(
+    tmp_path, config, params, options, expected
+):
+    files = {"tokenizer_config": options, "tokenizer": '{"truncation":   null}'}
+    save_pretrained(tmp_path / "m", config, params, Files(**files))
+    stored = {name: (tmp_path / "m" / f"{name}.json").read_text(encoding="utf-8") for name in files}
+    assert stored["tokenizer"] == files["tokenizer"]
+    if expected is None:
+        assert stored["tokenizer_config"] == options
+    else:
+        assert list(json.loads(stored["tokenizer_config"]).items()) == list(expected.items())
+
+
+def test_a_tokenizer_without_options_gets_its_length(tmp_path, config, params):
+    save_pretrained(tmp_path / "m", config, params, Files(tokenizer="{}"))
+    assert json.loads((tmp_path / "m" / "tokenizer_config.json").read_text()) == {"model_max_length": 16}
 
 
 def test_a_failed_save_leaves_the_old_folder_whole(tmp_path, config, params, monkeypatch):

@@ -226,9 +226,9 @@ def test_a_roberta_is_not_read_as_a_bert(tmp_path, config, params):
 
 def test_the_masked_lm_head_is_refused_both_ways(tmp_path, config, params, random_params):
     save_pretrained(tmp_path / "m", config, params)
-    with pytest.raises(UserError, match="masked-lm head is supported for BERT alone, got model_type 'roberta'"):
+    with pytest.raises(UserError, match="masked-lm head is supported only for BERT, got model_type 'roberta'"):
         load_pretrained(tmp_path / "m", head="masked-lm")
     mlm = random_params(BertForMaskedLM(config), seed=4)
-    with pytest.raises(UserError, match="masked-lm head is supported for BERT alone"):
+    with pytest.raises(UserError, match="masked-lm head is supported only for BERT"):
         save_pretrained(tmp_path / "mlm", config, mlm)
     assert not (tmp_path / "mlm").exists()

@@ -23,8 +23,8 @@ def own(tmp_path):
 
 def test_a_file_is_a_recipe_that_flags_override(own):
     recipe, path = own
-    assert parse([path, "--output", "x"]) == (recipe, Path("x"))
-    changed, _ = parse([path, "--seed", "1", "--stages.1.objective.temperature", "3", "--output", "x"])
+    assert parse([path, "--output", "x"]) == (recipe, Path("x"), ())
+    changed, *_ = parse([path, "--seed", "1", "--stages.1.objective.temperature", "3", "--output", "x"])
     stage = dataclasses.replace(
         recipe.stages[1], objective=dataclasses.replace(recipe.stages[1].objective, temperature=3.0)
     )
@@ -35,7 +35,7 @@ def test_a_file_is_a_recipe_that_flags_override(own):
 def test_a_preset_changes_the_recipe_and_flags_override_the_preset(own, place):
     recipe, path = own
     preset, flag = ["--preset", "haystack"], ["--stages.0.objective.padding", "masked"]
-    got, _ = parse([path, *(preset + flag if place == "first" else flag + preset), "--output", "x"])
+    got, *_ = parse([path, *(preset + flag if place == "first" else flag + preset), "--output", "x"])
     expected = with_preset(recipe, PRESETS["haystack"])
     objective = dataclasses.replace(expected.stages[0].objective, padding="masked")
     stages = (dataclasses.replace(expected.stages[0], objective=objective), expected.stages[1])
@@ -45,7 +45,7 @@ def test_a_preset_changes_the_recipe_and_flags_override_the_preset(own, place):
 def test_a_python_file_is_one_too(tmp_path):
     source = tmp_path / "some_recipes.py"
     source.write_text("from tinybert_jax.run.recipes import quickstart\nmine = quickstart\n")
-    recipe, _ = parse([f"{source}:mine", "--seed", "3", "--output", "x"])
+    recipe, *_ = parse([f"{source}:mine", "--seed", "3", "--output", "x"])
     assert recipe == dataclasses.replace(RECIPES["quickstart"](), seed=3)
 
 
@@ -75,3 +75,13 @@ def test_a_misspelt_flag_ends_with_status_2(capsys):
         parse(["quickstart", "--sead", "1", "--output", "x"])
     assert ended.value.code == 2
     assert "--sead" in capsys.readouterr().err
+
+
+def test_a_push_is_no_part_of_the_recipe(own):
+    recipe, path = own
+    arguments = [path, "--output", "x", "--push-to-hub", "ada/student", "--private"]
+    got, _, hooks = parse(arguments)
+    assert got == recipe
+    assert [type(hook).__name__ for hook in hooks] == ["Push"]
+    with pytest.raises(UserError, match="--private says how to push: give --push-to-hub ID too"):
+        parse([path, "--output", "x", "--private"])

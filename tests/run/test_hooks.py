@@ -94,6 +94,15 @@ def test_a_hook_that_could_never_be_due_is_refused():
         check_hooks([Diary("a", [], every=0)])
 
 
+def test_a_hook_that_could_not_do_its_work_is_refused():
+    class Unable(Hook):
+        def check(self):
+            raise UserError("no pen")
+
+    with pytest.raises(UserError, match="no pen"):
+        check_hooks([Hook(), Unable()])
+
+
 def test_tracking_writes_means_and_what_others_publish_before_they_are_ended(tmp_path):
     told = []
     other = Diary("b", told)

@@ -7,16 +7,12 @@ import pytest
 from tinybert_jax import train
 from tinybert_jax.augment import pipeline
 from tinybert_jax.augment.candidates import Candidates
-from tinybert_jax.augment.rules import AugmentConfig
 from tinybert_jax.data import read_squad
 from tinybert_jax.data.squad_writer import write_squad
-from tinybert_jax.data.windows import WindowConfig
-from tinybert_jax.distill import Intermediate, Prediction
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertForQuestionAnswering, save_pretrained
 from tinybert_jax.run.prepare import augment_training_data, prepare
 from tinybert_jax.run.presets import PRESETS
-from tinybert_jax.run.recipe import Recipe, Stage
 
 HAYSTACK = PRESETS["haystack"].augment
 
@@ -27,27 +23,8 @@ pytestmark = [
 
 
 @pytest.fixture
-def recipe(masked_lm_folder, masked_lm, paragraphs, random_params, tmp_path):
-    """Both stages of distillation on the little data set, its first stage on four copies of it."""
-    write_squad(tmp_path / "data.json", paragraphs)
-    model = BertForQuestionAnswering(masked_lm.config)
-    save_pretrained(tmp_path / "teacher", masked_lm.config, random_params(model, 0), masked_lm.tokenizer)
-    data = str(tmp_path / "data.json")
-    return Recipe(
-        name="card",
-        student=str(tmp_path / "teacher"),
-        teacher=str(tmp_path / "teacher"),
-        train=data,
-        dev=data,
-        stages=(
-            Stage(objective=Intermediate(), epochs=1, batch_size=8, augmented=True),
-            Stage(objective=Prediction(), epochs=1, batch_size=8),
-        ),
-        augment=AugmentConfig(copies=4, model=str(masked_lm_folder), candidates=3, dtype="float32"),
-        windows=WindowConfig(max_seq_len=40, doc_stride=8, max_question_len=8),
-        buckets=(40,),
-        cache=tmp_path / "cache",
-    )
+def recipe(augmenting_recipe):
+    return augmenting_recipe
 
 
 def test_a_recipe_augments_by_itself(recipe, tmp_path, paragraphs):

@@ -42,7 +42,7 @@ def test_flags_reach_nested_figures():
     arguments = ["tinybert-6l-768d-squad2", "--stages.0.learning-rate", "1e-4", "--stages.1.objective.temperature", "2"]
     arguments += ["--stages.0.objective.hidden-map", "1", "3", "5", "--stages.0.objective.attention-map", "last"]
     arguments += ["--stages.0.objective.projection.kind", "shared", "--stages.1.rule.clip", "tensor"]
-    recipe, _ = train.parse([*arguments, "--output", "x"])
+    recipe, *_ = train.parse([*arguments, "--output", "x"])
     intermediate, prediction = recipe.stages
     assert intermediate.learning_rate == 1e-4
     assert intermediate.objective == dataclasses.replace(
@@ -55,7 +55,7 @@ def test_flags_reach_nested_figures():
 
 def test_flags_reach_the_augmentation():
     arguments = ["tinybert-6l-768d-squad2", "--augment.copies", "3", "--augment.glove", "glove.zip"]
-    recipe, _ = train.parse([*arguments, "--augment.rules.answers", "empty", "--output", "x"])
+    recipe, *_ = train.parse([*arguments, "--augment.rules.answers", "empty", "--output", "x"])
     expected = AugmentConfig(copies=3, glove=Path("glove.zip"), rules=HAYSTACK.augment)
     assert recipe.augment == expected
 
@@ -64,7 +64,7 @@ def test_flags_reach_the_augmentation():
 def test_a_preset_sets_what_the_student_s_stages_compare_and_nothing_else(name):
     preset, before = PRESETS[name], RECIPES["minilm-3l-squad2"]()
     arguments = ["minilm-3l-squad2", "--output", "x", "--preset", name, "--stages.0.objective.hidden-weight", "3"]
-    recipe, _ = train.parse(arguments)
+    recipe, *_ = train.parse(arguments)
     first, second = preset.objectives.values()
     assert [stage.objective for stage in recipe.stages] == [dataclasses.replace(first, hidden_weight=3.0), second]
     assert {stage.rule for stage in recipe.stages} == {recipe.undistilled.rule} == {preset.rule}
@@ -84,7 +84,7 @@ def test_a_preset_s_augmentation_comes_with_it_and_its_figures_stay():
         "--augment.rules.context",
         "64",
     ]
-    recipe, _ = train.parse([*arguments, "--output", "x"])
+    recipe, *_ = train.parse([*arguments, "--output", "x"])
     assert recipe.augment == AugmentConfig(copies=3, rules=dataclasses.replace(PRESETS["huawei"].augment, context=64))
 
 

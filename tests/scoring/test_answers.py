@@ -103,12 +103,33 @@ def test_no_answer_iff_odds_exceed_the_threshold(threshold, text):
     assert answers.predictions == {"a": text}
 
 
-def test_squad_1_never_predicts_no_answer():
+@pytest.mark.parametrize(("no_answer", "text"), [("auto", ""), ("allow", ""), ("never", "cd")])
+@pytest.mark.parametrize("golds", [(), ("ab",)], ids=["unanswerable", "answerable"])
+def test_no_answer_is_a_setting_that_gold_answers_do_not_decide(no_answer, text, golds):
     windows = make_windows((0, 0, 2))
     logits = make_logits(windows, (0, CLS, 9, 9), (0, 1, 1, 1))
-    answers = find_answers([question("a", "ab")], windows, logits)
-    assert answers.predictions == {"a": "cd"}
+    answers = find_answers([question("a", *golds)], windows, logits, AnswerConfig(no_answer=no_answer))
+    assert answers.predictions == {"a": text}
     assert answers.null_odds == {"a": 16}
+
+
+@pytest.mark.parametrize(
+    ("setting", "has_unanswerable", "decided"),
+    [
+        ("auto", True, "allow"),
+        ("auto", False, "never"),
+        ("auto", None, "allow"),
+        ("allow", False, "allow"),
+        ("never", True, "never"),
+    ],
+)
+def test_auto_follows_the_data(setting, has_unanswerable, decided):
+    assert AnswerConfig(no_answer=setting).decided(has_unanswerable).no_answer == decided
+
+
+def test_thresholds_are_finite():
+    with pytest.raises(UserError, match="null_threshold must be a finite number, got nan"):
+        AnswerConfig(null_threshold=float("nan"))
 
 
 def test_context_without_tokens():
@@ -139,7 +160,7 @@ def test_equal_scores_prefer_the_earlier_then_the_shorter():
 
 @pytest.mark.parametrize("block_spans", [1, 40, 1 << 21])
 def test_against_every_span(monkeypatch, block_spans):
-    monkeypatch.setattr("tinybert_jax.scoring.answers._BLOCK_SPANS", block_spans)
+    monkeypatch.setattr("tinybert_jax.scoring.spans._BLOCK_SPANS", block_spans)
     rng = np.random.default_rng(0)
     parts = [(i // 2, int(rng.integers(0, 4)), int(rng.integers(1, 5))) for i in range(24)]
     parts = [parts[i] for i in rng.permutation(24)]

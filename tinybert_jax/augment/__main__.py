@@ -38,10 +38,11 @@ def augment(
     """Writes a SQuAD data set with copies of its paragraphs in which words are replaced.
 
     Args:
-        source: SQuAD 1.1 or 2.0: JSON, plain or gzipped, Arrow, or a hub data set and split, "owner/name:split".
+        source: SQuAD 1.1 or 2.0: JSON, plain or gzipped, Arrow, or a hub data set,
+            "owner/name[/configuration][@revision]:split".
         destination: the file to write, .json, .json.gz or .arrow; it must not exist yet.
         copies: of each paragraph.
-        model: a BERT with its masked-LM head, a hub id or a folder.
+        model: a BERT with its masked-LM head, a folder or a hub id, "owner/name" or "owner/name@revision".
         glove: GloVe vectors, text or zip, for words of several pieces; without them those words stay.
         probability: of each word that can be replaced, to be replaced in a copy.
         candidates: words that each of them is replaced by, at random.

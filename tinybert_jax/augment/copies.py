@@ -49,7 +49,7 @@ def join_words(words: Words) -> tuple[str, Words]:
 
 
 def cased_like(candidate: str, word: str) -> str:
-    """The candidate with the case of the word it replaces, if that is capitalised or of capitals alone."""
+    """The candidate with the case of the word it replaces, if that is capitalised or all capitals."""
     if len(word) > 1 and word.isupper():
         return candidate.upper()
     return candidate[:1].upper() + candidate[1:] if word[:1].isupper() else candidate
@@ -74,6 +74,7 @@ def draw_copies(
     key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
     pieces, counts = _alternating(text, begin, end), [len(some) for some in candidates]
     answers = [answer for example in paragraph for answer in example.answers] if rules.answers == "keep" else []
+    # Replaced words that end before an answer move it; those at its place or after do not.
     before = np.searchsorted(end, [answer.start for answer in answers], side="right")
     seen = {paragraph[0].context} if rules.distinct else set()
     for copy in range(1, config.copies + 1):

@@ -36,8 +36,8 @@ class Glove(NamedTuple):
 def load_glove(path: str | Path, cache_dir: Path, limit: int | None = None) -> Glove:
     """Reads GloVe's text, or what the cache holds of it.
 
-    The cache knows a file by its path, size and time of change. To hash its content would take as long as to unpack
-    it, at each start of a run, and all that this saves is reading a copy of the same file once more.
+    The cache knows a file by its path, size and time of change. Hashing its content would take as long as unpacking
+    it, at each start of a run, and would only save reading a copy of the same file once more.
 
     Args:
         path: a word, spaces allowed, and its values a line; plain, .gz, or .zip, whose largest .txt is read.
@@ -111,7 +111,7 @@ def _write(folder: Path, path: Path, limit: int | None) -> None:
 
 
 def _chunks(path: Path) -> Iterator[list[bytes]]:
-    """Yields some lines after the other, split at line feeds alone: words contain other line separators."""
+    """Yields some lines after the other, split only at line feeds: words contain other line separators."""
     from tqdm import tqdm
 
     bar = tqdm(desc=path.name, total=path.stat().st_size, unit="B", unit_scale=True, disable=None, leave=False)
@@ -128,7 +128,7 @@ def _chunks(path: Path) -> Iterator[list[bytes]]:
 def _unpacked(file: IO[bytes], path: Path) -> Iterator[Iterable[bytes]]:
     magic = file.read(4)
     file.seek(0)
-    if magic.startswith(b"\x1f\x8b"):  # gzip, whatever the file is called
+    if magic.startswith(b"\x1f\x8b"):  # gzip, under any name
         with gzip.GzipFile(fileobj=file) as text:
             yield text
     elif magic in {b"PK\x03\x04", b"PK\x05\x06"}:  # zip, with members and without

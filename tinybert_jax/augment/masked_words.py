@@ -80,7 +80,7 @@ class WordPredictor:
         self._replaceable = replicate(np.pad(replaceable, (0, missing)), self._mesh)
 
     def predict(self, words: Sequence[MaskedWord]) -> Iterator[tuple[int, list[int]]]:
-        """Yields, in whatever order, the index of each word and its likeliest replacements' ids, best first.
+        """Yields, in any order, the index of each word and its likeliest replacements' ids, best first.
 
         There are `count` of them, or fewer where fewer entries are replaceable; never the word itself.
         """

@@ -11,7 +11,7 @@ import numpy as np
 from tinybert_jax.augment.stop_words import STOP_WORDS
 from tinybert_jax.augment.words import Words
 from tinybert_jax.data.example import Example
-from tinybert_jax.errors import UserError
+from tinybert_jax.errors import UserError, check, check_least
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,8 @@ class AugmentRules:
     def __post_init__(self) -> None:
         if self.spacing == "single" and self.answers == "keep":
             raise UserError('spacing "single" moves answers to where they cannot be found: it needs answers "empty"')
-        if self.context < 16:
-            raise UserError(f"context must be at least 16 tokens, got {self.context}")
-        if self.glove_words is not None and self.glove_words < 1:
-            raise UserError(f"glove_words must be at least 1, got {self.glove_words}")
+        check("context", self.context, self.context >= 16, "at least 16 tokens")
+        check_least(self, glove_words=1)
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class AugmentConfig:
 
     Attributes:
         copies: of each paragraph.
-        model: a BERT with its masked-LM head, a hub id or a folder.
+        model: a BERT with its masked-LM head, a folder or a hub id, "owner/name" or "owner/name@revision".
         glove: GloVe vectors, text or zip, for words of several pieces; without them those words stay.
         probability: of each word that can be replaced, to be replaced in a copy.
         candidates: words that each of them is replaced by, at random.
@@ -76,11 +74,8 @@ class AugmentConfig:
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
     def __post_init__(self) -> None:
-        for name, least in (("copies", 1), ("candidates", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if not 0 <= self.probability <= 1:
-            raise UserError(f"probability must be in [0, 1], got {self.probability}")
+        check_least(self, copies=1, candidates=1, seed=0)
+        check("probability", self.probability, 0 <= self.probability <= 1, "in [0, 1]")
 
     @property
     def of_candidates(self) -> "AugmentConfig":

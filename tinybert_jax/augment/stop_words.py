@@ -1,4 +1,4 @@
-"""English words that carry grammar rather than content: augmentation leaves them alone."""
+"""English words that carry grammar rather than content: augmentation does not replace them."""
 
 _TEXT = """
 a an the this that these those some any no every each either neither both all few many much more most less least

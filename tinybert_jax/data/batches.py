@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinybert_jax.data.windows import Windows
-from tinybert_jax.errors import UserError
+from tinybert_jax.errors import UserError, check
 
 
 class Batch(NamedTuple):
@@ -114,8 +114,7 @@ class Epochs:
         """
         if not len(windows):
             raise UserError("no windows to train on: the data holds no question")
-        if seed < 0:
-            raise UserError(f"seed must be at least 0, got {seed}")
+        check("seed", seed, seed >= 0, "at least 0")
         for logits in teacher_logits:
             if logits.shape != (len(windows.tokens), 2):
                 raise ValueError(f"teacher logits must be {(len(windows.tokens), 2)}, got {logits.shape}")
@@ -169,10 +168,9 @@ def eval_batches(windows: Windows, batch_size: int, buckets: Sequence[int]) -> I
 
 def _assign_buckets(windows: Windows, batch_size: int, buckets: np.ndarray) -> np.ndarray:
     """Returns for each window (W,) the index of the shortest bucket that holds it."""
-    if batch_size < 1:
-        raise UserError(f"batch_size must be at least 1, got {batch_size}")
-    if not len(buckets) or (np.diff(buckets, prepend=0) <= 0).any():
-        raise UserError(f"buckets must be positive, increasing lengths, got {buckets.tolist()}")
+    check("batch_size", batch_size, batch_size >= 1, "at least 1")
+    rising = len(buckets) > 0 and bool((np.diff(buckets, prepend=0) > 0).all())
+    check("buckets", buckets.tolist(), rising, "positive, increasing lengths")
     longest = np.max(windows.lengths, initial=0)
     if longest > buckets[-1]:
         raise UserError(

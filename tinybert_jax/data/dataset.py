@@ -40,7 +40,7 @@ def read_dataset(
     Args:
         source: as `read_squad` has it.
         tokenizer: as `build_windows` has it.
-        config: likewise.
+        config: as `build_windows` has it.
         cache_dir: the cache's folder.
         questions: how many are sampled at random; None for all.
         seed: of that sample.

@@ -25,7 +25,10 @@ class FileTokenizer(PreTrainedTokenizerFast):
         return tokenizer
 
     def save_pretrained(self, save_directory: Any, *_: Any, **__: Any) -> tuple[str, ...]:
-        """Writes the files byte for byte, and returns their paths."""
+        """Writes the files byte for byte, and returns their paths.
+
+        Beside a model, one key of tokenizer_config.json is then set: `model_max_length` (`model.pretrained`).
+        """
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in self.stored.items():

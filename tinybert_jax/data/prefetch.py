@@ -1,4 +1,4 @@
-"""What comes next, made in a background thread while the present is used."""
+"""The next items, made in a background thread while the current one is used."""
 
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -13,8 +13,8 @@ _END = object()
 def prefetch(items: Iterable[Item], depth: int = 2) -> Generator[Item]:
     """Iterates `items` in a thread of its own, up to `depth` items ahead, and yields them in order.
 
-    What `items` raises is raised here, after the items before it. The thread ends with the iteration, and when the
-    generator is closed before: then once the item at hand is made.
+    What `items` raises is raised here, after the items before it. The thread ends with the iteration; or, when
+    the generator is closed before, once the item that it is making is done.
 
     Args:
         items: a generator expression, say, whose work releases the interpreter's lock.

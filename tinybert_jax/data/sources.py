@@ -1,12 +1,11 @@
 """Where questions come from. A new kind of source is a file that reads its rows, and a line here."""
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tinybert_jax.data.arrow import ArrowExamples
 from tinybert_jax.data.example import Example
-from tinybert_jax.data.hub_rows import read_hub
+from tinybert_jax.data.hub_rows import HUB_SOURCE, read_hub
 from tinybert_jax.data.squad import read_json_file
 from tinybert_jax.data.validation import check_whole
 from tinybert_jax.errors import UserError
@@ -17,16 +16,17 @@ FILE_READERS: dict[str, Callable[[str, bool], Sequence[Example]]] = {
     ".gz": read_json_file,
     ".arrow": ArrowExamples,
 }
-_HUB_SOURCE = re.compile(r"[\w.-]+/[\w.-]+:[\w.-]+")
 
 
 def read_squad(source: str | Path, *, check_offsets: bool = True) -> Sequence[Example]:
-    """Reads and validates SQuAD 1.1 or 2.0 data, completely, whatever it is read from.
+    """Reads and validates SQuAD 1.1 or 2.0 data from any of the sources, all of it.
 
     Args:
         source: a JSON file in SQuAD's layout, plain or gzipped, an .arrow file of ours, or a hub data set and split
-            such as "rajpurkar/squad_v2:validation". A path that exists is always read as a file.
-        check_offsets: verify that every answer stands at its offset. Scoring needs the answers' texts alone
+            such as "rajpurkar/squad_v2:validation", with a configuration "google/xquad/xquad.de:validation", at a
+            branch, tag or commit "rajpurkar/squad_v2@main:validation", or both, in this order. A path that exists is
+            always read as a file.
+        check_offsets: verify that every answer stands at its offset. Scoring needs only the answers' texts
             and reads with False; a missing offset then becomes -1.
 
     Returns:
@@ -48,9 +48,10 @@ def _reader(source: str) -> Callable[[str, bool], Sequence[Example]]:
     path = Path(source)
     if path.exists():
         return FILE_READERS.get(path.suffix, read_json_file)
-    if path.suffix not in FILE_READERS and _HUB_SOURCE.fullmatch(source):
+    if path.suffix not in FILE_READERS and HUB_SOURCE.fullmatch(source):
         return read_hub
     raise UserError(
         f"{source} does not exist: give a SQuAD JSON file (.json or .json.gz), an .arrow file of `augment`, "
-        'or a hub data set and split such as "rajpurkar/squad_v2:validation"'
+        'or a hub data set and split such as "rajpurkar/squad_v2:validation", "google/xquad/xquad.de:validation" or '
+        '"rajpurkar/squad_v2@main:validation"'
     )

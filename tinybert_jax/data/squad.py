@@ -33,7 +33,7 @@ def _rows(squad: Any, path: str) -> Iterator[Row]:
 def _read_json(path: Path) -> Any:
     try:
         content = path.read_bytes()
-        if content.startswith(b"\x1f\x8b"):  # gzip, whatever the file is called
+        if content.startswith(b"\x1f\x8b"):  # gzip, under any name
             content = gzip.decompress(content)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is a damaged gzip file: {error}") from error

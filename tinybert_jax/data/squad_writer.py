@@ -1,4 +1,4 @@
-"""Writes SQuAD 2.0, paragraph by paragraph: JSON, gzipped JSON or Arrow, whatever the length in flat memory."""
+"""Writes SQuAD 2.0, paragraph by paragraph: JSON, gzipped JSON or Arrow, in flat memory for any length."""
 
 import gzip
 import io
@@ -46,7 +46,7 @@ def write_squad(path: Path, paragraphs: Iterable[Sequence[Example]]) -> None:
         if path.suffix == ".arrow":
             write_arrow(temporary, paragraphs)
         elif path.suffix == ".gz":
-            # without a name and a time in its header
+            # No name and no time in the header: the same paragraphs give the same bytes.
             with (
                 temporary.open("wb") as raw,
                 gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,

@@ -172,7 +172,7 @@ def _is_byte_level(name_or_path: str | Path, folder: Path, content: dict[str, An
     split = _object(content.get("pre_tokenizer")).get("type")
     if split != "ByteLevel" or content.get("normalizer") is not None:
         raise UserError(
-            f"{name_or_path} has a BPE tokenizer that is not RoBERTa's: that one splits by ByteLevel alone and has no "
+            f"{name_or_path} has a BPE tokenizer that is not RoBERTa's: that one splits only by ByteLevel and has no "
             f"normalizer, got {split} and {_object(content.get('normalizer')).get('type', 'none')}"
         )
     if dropout := model.get("dropout"):

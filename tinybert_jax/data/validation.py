@@ -1,4 +1,4 @@
-"""The rules that every data set keeps: a source gives rows, whatever it is, and here they become examples."""
+"""The rules that every data set keeps: a source of any kind gives rows, which become examples here."""
 
 import reprlib
 from collections import Counter
@@ -162,5 +162,5 @@ def _check_offsets(example: Example, where: str) -> None:
 
 
 def _brief(value: Any) -> str:
-    text = reprlib.repr(value)  # `repr` alone fails where values are nested almost too deeply to be read
+    text = reprlib.repr(value)  # plain `repr` fails where values are nested almost too deeply to be read
     return text if len(text) <= 60 else f"{text[:60]}…"

@@ -16,7 +16,7 @@ from tinybert_jax.data.character_ranges import character_ranges
 from tinybert_jax.data.example import Example
 from tinybert_jax.data.prefetch import prefetch
 from tinybert_jax.data.tokenizer import bare_backend
-from tinybert_jax.errors import UserError
+from tinybert_jax.errors import UserError, check, check_least
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,11 +40,16 @@ class WindowConfig:
     max_question_len: int = 64
     stride_means: Literal["overlap", "step"] = "overlap"
 
+    def fitted(self, positions: int) -> "WindowConfig":
+        """The same, shortened to a model's position table where that is shorter, and their overlap in proportion."""
+        if self.max_seq_len <= positions:
+            return self
+        return replace(self, max_seq_len=positions, doc_stride=self.doc_stride * positions // self.max_seq_len)
+
     def __post_init__(self) -> None:
-        least_stride = 1 if self.stride_means == "step" else 0
-        for name, least in (("max_seq_len", 1), ("doc_stride", least_stride), ("max_question_len", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_least(self, max_seq_len=1, doc_stride=1 if self.stride_means == "step" else 0, max_question_len=1)
+        means = self.stride_means
+        check("stride_means", repr(means), means in ("overlap", "step"), '"overlap" or "step"')
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +117,7 @@ def window_blocks(
     Args:
         examples: iterated, never held.
         tokenizer: as `build_windows` has it.
-        config: likewise.
+        config: as `build_windows` has it.
         size: examples a block. The tokenizer's own results take some 100 bytes a token.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Hard labels alone."""
+"""Fine-tuning: the labels, without a teacher."""
 
 from dataclasses import dataclass
 from typing import ClassVar

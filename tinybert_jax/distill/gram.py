@@ -28,9 +28,9 @@ def score_mse_gram(
 
     Args:
         student_queries: of every token and head.
-        student_keys: likewise.
-        teacher_queries: likewise; head widths may differ, numbers of heads may not.
-        teacher_keys: likewise.
+        student_keys: of every token and head.
+        teacher_queries: as the student's; head widths may differ, numbers of heads may not.
+        teacher_keys: as the student's.
         mask: True at real tokens.
         positions: the mean runs over pairs of these; None for the real tokens.
         platform: what it runs on.
@@ -59,14 +59,14 @@ def squared_score_differences(
 
     The difference of the two score matrices is one product of thin matrices, S_s − S_t = A·C·Bᵀ, where A and B hold
     both models' queries and keys side by side and C is diagonal, so that Σ (S_s − S_t)² = ⟨C·AᵀA·C, BᵀB⟩: O(T·H²) work
-    and O(H²) memory a head, and exact. Its gradient by Q_s is 2·A·C·(BᵀK_s)/√H, and likewise by the others: less work
+    and O(H²) memory a head, and exact. Its gradient by Q_s is 2·A·C·(BᵀK_s)/√H, and so on by the others: less work
     than differentiating ⟨,⟩.
 
     Args:
         student_queries: of every row and head.
         student_keys: of every column and head.
-        teacher_queries: likewise; head widths may differ, numbers of heads may not.
-        teacher_keys: likewise.
+        teacher_queries: as the student's; head widths may differ, numbers of heads may not.
+        teacher_keys: as the student's.
         rows: those that count.
         columns: those that count.
         platform: what it runs on.
@@ -80,7 +80,7 @@ def _squared_differences(
 ) -> Array:
     a, b, scale = _factors(q_s, k_s, q_t, k_t, rows, columns)
     gram_a, gram_b = (exact_einsum("bnth,bntg->bnhg", x, x, platform) for x in (a, b))
-    return (scale[:, None] * scale * gram_a * gram_b).sum()
+    return (scale[:, None] * scale * gram_a * gram_b).sum()  # the scale is C's diagonal, on either side of AᵀA
 
 
 def _forward(*arguments: Any) -> tuple[Array, tuple[AnyArray, ...]]:
@@ -89,7 +89,7 @@ def _forward(*arguments: Any) -> tuple[Array, tuple[AnyArray, ...]]:
 
 
 def _backward(platform: Platform, arrays: tuple[AnyArray, ...], gradient: Array) -> tuple[Array | None, ...]:
-    # Behind the barrier, or the compiler would keep the forward's factors until now.
+    # Without the barrier XLA keeps the forward's factors, which are as large as all queries and keys, until now.
     (q_s, k_s, q_t, k_t, rows, columns), gradient = jax.lax.optimization_barrier((arrays, gradient))
     a, b, scale = _factors(q_s, k_s, q_t, k_t, rows, columns)
 

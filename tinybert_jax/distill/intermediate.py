@@ -21,7 +21,7 @@ from tinybert_jax.model.ops.platform import Platform
 
 
 class AttentionDroppedWarning(UserWarning):
-    """Heads cannot be compared: stage 1 trains on hidden states alone."""
+    """Heads cannot be compared: stage 1 trains only on hidden states."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Intermediate(Objective):
             its dropout (haystack).
         padding: means over real tokens and pairs of them, or plain means in which padding counts (haystack, Huawei).
         hidden_map: the teacher's layer for each student layer, for hidden states; see `resolve_layer_map`.
-        attention_map: likewise for attention.
+        attention_map: the same for attention.
         heads: what to do about unlike numbers of heads: refuse them ("equal"), compare means over groups of
             consecutive heads of the model that has more, or drop the attention term.
         embeddings: compare the embeddings' output too.
@@ -106,7 +106,7 @@ class Intermediate(Objective):
         assert teacher is not None
         hidden = self._hidden_loss(student, teacher, inputs.params, mask)
         attention = self._attention_loss(student, teacher, mask, inputs.platform)
-        # What weighs nothing is left out, not multiplied by 0: only what the loss reads is trained.
+        # A term of weight 0 is left out, not multiplied by 0: parameters that only it reads must not count as trained.
         weighted = (self.hidden_weight, hidden), (self.attention_weight, attention)
         total = sum((weight * term for weight, term in weighted if weight), start=jnp.zeros(()))
         return total, {"hidden": hidden, "attention": attention}

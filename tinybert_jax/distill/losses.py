@@ -79,7 +79,7 @@ def attention_mse(
 
     Args:
         student: of each query (rows) and key (columns).
-        teacher: likewise.
+        teacher: of the same.
         mask: True at real tokens.
         positions: the mean runs over pairs of these; None for the real tokens.
     """
@@ -94,6 +94,7 @@ def _log_softmax_over_tokens(
     logits: Float[AnyArray, "B T 2"], positions: Bool[AnyArray, "B T"]
 ) -> Float[Array, "B T 2"]:
     logits = _at_least_float32(logits)
+    # The least finite number, not −inf: a filler row has no position, and its gradient would be NaN.
     return jax.nn.log_softmax(jnp.where(positions[..., None], logits, jnp.finfo(logits.dtype).min), axis=1)
 
 

@@ -22,7 +22,7 @@ class UpdateRule:
     Attributes:
         bias_correction: AdamW's (Loshchilov & Hutter 2019), or without it BERT's own optimiser (Huawei's BertAdam).
         eps: added to the root of the second moment.
-        decay: what decays: every parameter (haystack), kernels and embedding tables (BERT), or kernels alone.
+        decay: what decays: every parameter (haystack), kernels and embedding tables (BERT), or only kernels.
         clip: gradients are clipped by their norm over all parameters, or tensor by tensor (Huawei).
         fractional_warmup: warm-up ends where its share of the updates does, between two of them if need be (Huawei),
             or is cut to whole updates (BERT, haystack).
@@ -151,7 +151,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     )
     if config.accumulate == 1:
         return optimizer
-    last = steps - config.accumulate * (updates - 1)
+    last = steps - config.accumulate * (updates - 1)  # what is left for the stage's last update
 
     def batches_of(update: Any) -> Any:
         return jnp.where(update == updates - 1, last, config.accumulate)

@@ -9,7 +9,7 @@ from jax.extend.core import Jaxpr, JaxprEqn, Literal, jaxprs_in_params
 
 
 def reached(loss: Callable[..., Array], params: Any, *inputs: Any) -> Any:
-    """A tree of bools like `params`: False where the loss does not depend on the leaf, whatever its value.
+    """A tree of bools like `params`: False where the loss depends on the leaf for no value of it.
 
     Such a leaf's gradient is None in torch, whose optimisers skip it; `jax.grad` gives 0, with which a parameter would
     still decay. Read off the traced function: nothing is computed, so it can be called while something else is traced.
@@ -17,7 +17,7 @@ def reached(loss: Callable[..., Array], params: Any, *inputs: Any) -> Any:
     Args:
         loss: `loss(params, *inputs)`, a scalar.
         params: its parameters, a tree.
-        inputs: whatever else it reads.
+        inputs: what else it reads.
     """
     leaves, structure = jax.tree.flatten(params)
     read = _inputs_read(jax.make_jaxpr(loss)(params, *inputs).jaxpr, [True])

@@ -39,7 +39,7 @@ def create_state(params: Params, projection: Params, optimizer: optax.GradientTr
     """The state before a stage's first step.
 
     Args:
-        params: the student's parameters; copied, so that donation leaves the caller's alone.
+        params: the student's parameters; copied, as the step donates its state and the caller keeps these.
         projection: the objective's own parameters.
         optimizer: as given to `make_train_step`.
         mesh: where to put it.

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinybert_jax.data import Dataset
+from tinybert_jax.inference.network import Network
 from tinybert_jax.inference.predict import predict_logits
-from tinybert_jax.model import BertForQuestionAnswering
-from tinybert_jax.model.bert import Params
 from tinybert_jax.scoring import (
     AnswerConfig,
     Answers,
@@ -21,15 +20,21 @@ from tinybert_jax.store.files import write_json
 
 
 class Evaluation(NamedTuple):
-    """Official metrics in percent, with the intervals of exact and F1, and the answers they were measured on."""
+    """Official metrics in percent, with the intervals of exact and F1, the answers they were measured on, and how.
+
+    Attributes:
+        metrics: the official script's, and "exact_interval" and "f1_interval".
+        answers: what was measured.
+        config: how answers were read off the logits, "auto" decided.
+    """
 
     metrics: dict[str, Any]
     answers: Answers
+    config: AnswerConfig
 
 
 def evaluate(
-    model: BertForQuestionAnswering,
-    params: Params,
+    network: Network,
     data: Dataset,
     answers: AnswerConfig | None = None,
     *,
@@ -41,19 +46,22 @@ def evaluate(
     The `best_*` figures are swept over each question's best answer, predicted or not: they do not depend on
     `answers.null_threshold`.
 
+    Where `answers.no_answer` is "auto", "no answer" is predicted only if some question of `data` is unanswerable.
+
     Args:
-        model: the network.
-        params: its parameters.
+        network: what computes the logits.
         data: questions and their windows.
         answers: how answers are read off the logits.
         batch_size: windows a forward.
         buckets: batch lengths.
     """
-    logits = predict_logits(model, params, data.windows, batch_size=batch_size, buckets=buckets)
+    answers = (answers or AnswerConfig()).decided(any(example.is_impossible for example in data.examples))
+    logits = predict_logits(network, data.windows, batch_size=batch_size, buckets=buckets)
     found = find_answers(data.examples, data.windows, logits, answers)
     metrics = squad_metrics(data.examples, found.predictions)
     metrics |= best_thresholds(data.examples, found.best_spans, found.null_odds)
-    return Evaluation(metrics | metric_intervals(question_scores(data.examples, found.predictions)), found)
+    metrics |= metric_intervals(question_scores(data.examples, found.predictions))
+    return Evaluation(metrics, found, answers)
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:

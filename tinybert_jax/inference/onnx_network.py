@@ -28,6 +28,11 @@ class OnnxNetwork(NamedTuple):
     config: BertConfig
     session: Any
 
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Whether a folder holds an export."""
+        return any((folder / name).is_file() for name in FILES)
+
     @classmethod
     def load(cls, folder: str | Path, file: str | None = None) -> "OnnxNetwork":
         """Loads the network of a folder that `tinybert export --to onnx` wrote.
@@ -54,6 +59,15 @@ class OnnxNetwork(NamedTuple):
             raise UserError(f"onnxruntime cannot read {path}: {error}") from error
         _check_names(path, session)
         return cls(config, session)
+
+    @property
+    def row_multiple(self) -> int:
+        """Any number of rows will do."""
+        return 1
+
+    def lengths(self, longest: int) -> tuple[int, ...]:
+        """Nothing is compiled for a length: they lie so close that next to nothing is padded."""
+        return (*range(8, longest, 8), longest)
 
     def __call__(self, batch: Batch) -> Float[np.ndarray, "B T 2"]:
         """Start and end logits, float32; those of padding mean nothing.

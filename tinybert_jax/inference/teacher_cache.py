@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from tinybert_jax.data import Windows
 from tinybert_jax.errors import UserError
+from tinybert_jax.inference.network import JaxNetwork
 from tinybert_jax.inference.predict import predict_blocks
 from tinybert_jax.model import Model
 from tinybert_jax.store.cache import Entry
@@ -61,8 +62,7 @@ def cached_logits(
             entry.append(_FILE, header)
         tokens = (entry.parts[_FILE].size - len(header)) // (2 * stored.itemsize)
         blocks = predict_blocks(
-            teacher.network,
-            teacher.params,
+            JaxNetwork(teacher),
             windows,
             block=_BLOCK,
             first=int(np.searchsorted(windows.row_splits, tokens)),

@@ -2,7 +2,7 @@
 
 Modules hold parameters and read top to bottom; there are no mode flags. Dropout acts when a "dropout" key is
 supplied and not otherwise, and `attention` names the one thing besides hidden states that distillation compares.
-The two families differ in their embeddings alone; the tree's root is "bert" for both.
+The two families differ only in their embeddings; the tree's root is "bert" for both.
 Deliberately left out: the pooler (span heads do not use it), relative positions, decoder and cross-attention.
 """
 
@@ -44,7 +44,7 @@ class Outputs(NamedTuple):
         logits: float32; of the start and of the end, K = 2, or of the vocabulary.
         hidden_states: L + 1 of them, the embeddings' output first.
         queries: one a layer, with `attention="scores"`; scores are queries · keys / √H.
-        keys: likewise.
+        keys: one a layer, with `attention="scores"`.
         probabilities: one a layer, with `attention="probabilities"`: what multiplied the values, so after attention
             dropout where it acts.
     """
@@ -130,7 +130,7 @@ class Layer(Module):
 
 
 class LayerStack(Module):
-    """The layers in order, under the names "0", "1" and so on; the last one at `positions` alone where given."""
+    """The layers in order, under the names "0", "1" and so on; the last one only at `positions`, if given."""
 
     @nn.compact
     def __call__(
@@ -139,6 +139,7 @@ class LayerStack(Module):
         states, attended = [x], []
         for i in range(self.config.num_hidden_layers):
             rows = x
+            # Layers before the last need every row: the next one attends to all of them.
             if positions is not None and i == self.config.num_hidden_layers - 1:
                 rows = jnp.take_along_axis(x, positions[..., None], axis=1)
             x, one = Layer(self.config, self.platform, name=str(i))(rows, x, mask)
@@ -184,7 +185,7 @@ class BertForQuestionAnswering(Module):
     """BERT with the span head: one start and one end logit a token.
 
     Attributes:
-        head_dropout: rate of dropout before the head, which BERT has not and some trainers add.
+        head_dropout: rate of dropout before the head, which BERT does not have and some trainers add.
     """
 
     head_dropout: float = 0.0
@@ -236,7 +237,7 @@ class BertForMaskedLM(Module):
         return _outputs(self._scores(states[-1]), states, attended, attention)
 
     def at(self, inputs: Inputs, positions: Int[AnyArray, "B R"]) -> Float[Array, "B R V"]:
-        """Logits at `positions` alone."""
+        """Logits, only at `positions`."""
         return self._scores(self.bert(inputs, positions)[0][-1])
 
     def _scores(self, states: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
@@ -262,7 +263,7 @@ def forward(
     """
     if attention not in get_args(AttentionOutput):
         raise ValueError(f"attention must be one of {get_args(AttentionOutput)}, got {attention!r}")
-    if attention == "probabilities":  # only one kernel has them to give
+    if attention == "probabilities":  # no other kernel forms them
         model = model.clone(config=dataclasses.replace(model.config, attention_kernel="formed"))
     rngs = None if dropout_key is None else {"dropout": dropout_key}
     outputs = model.apply({"params": params}, inputs, attention, rngs=rngs)
@@ -275,8 +276,8 @@ def masked_logits(
 ) -> Float[Array, "B R V"]:
     """The masked-LM head's logits at some positions of a batch, float32.
 
-    Neither the last layer nor the projection to the vocabulary is computed anywhere else, which for one position a
-    row saves about a quarter of BERT-base's operations.
+    The last layer and the projection to the vocabulary are computed only there. For one position a row that saves
+    about a quarter of BERT-base's operations.
 
     Args:
         model: the network, in evaluation.
@@ -295,5 +296,5 @@ class _Tokens(NamedTuple):
 
 def init_params(model: BertForQuestionAnswering | BertForMaskedLM, key: PRNGKeyArray) -> dict[str, Any]:
     """Parameters at BERT's initialisation: normal(initializer_range) matrices, zero biases, unit scales."""
-    zeros = jnp.zeros((1, 1), jnp.int32)
+    zeros = jnp.zeros((1, 1), jnp.int32)  # no parameter's shape depends on the batch's
     return dict(model.init(key, _Tokens(zeros, zeros, zeros == 0))["params"])

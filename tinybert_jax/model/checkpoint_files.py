@@ -35,7 +35,7 @@ def read_tensors(folder: Path) -> Tensors:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turns whatever a reader raises into one error that names the file; a Git LFS pointer is not even tried."""
+    """Turns any exception of a reader into one error that names the file. A Git LFS pointer is refused unread."""
     if path.is_file():
         check_fetched(path)
     try:
@@ -75,7 +75,7 @@ def _read_torch(path: Path) -> Tensors:
     content = torch.load(path, map_location="cpu", weights_only=True)
     for name, tensor in content.get("state_dict", content).items():  # some trainers put more beside the weights
         if not isinstance(tensor, torch.Tensor):
-            raise UserError(f"{path} must hold tensors alone, got {name!r}, a {type(tensor).__name__}")
+            raise UserError(f"{path} must hold only tensors, got {name!r}, a {type(tensor).__name__}")
         stored = tensor.detach()
         if stored.is_quantized:  # as whole numbers, which are refused by name
             stored = stored.int_repr()
@@ -99,7 +99,7 @@ def _read_orbax(path: Path) -> Tensors:
 
 
 def _named(params: Any) -> Tensors:
-    """A Flax tree as dotted names; ours differ from transformers' in the last word alone."""
+    """A Flax tree as dotted names; ours differ from transformers' only in the last word."""
     for path, leaf in flatten_dict(params).items():
         yield ".".join(path), np.asarray(leaf)
 

@@ -25,7 +25,7 @@ Dtype = Literal["float32", "bfloat16"]
 ModelType = Literal["bert", "roberta"]
 
 _NAMES = {"model_type": ModelType, "hidden_act": Activation, "dtype": Dtype, "attention_kernel": AttentionKernel}
-# Ours alone: transformers' config.json has no such field, or means something else by it.
+# Not transformers': its config.json has no such field, or means something else by it.
 _OURS = {"dtype", "attention_kernel"}
 # Where transformers' RobertaConfig has other defaults than its BertConfig.
 _ROBERTA_DEFAULTS: dict[str, Any] = {"vocab_size": 50265, "pad_token_id": 1}
@@ -114,7 +114,7 @@ class BertConfig:
         """Reads the content of a transformers `config.json`.
 
         A missing `model_type` is taken as BERT and keys without effect here are passed over: TinyBERT's released
-        checkpoints need both. `dtype` is ours alone: there it names the stored precision.
+        checkpoints need both. `dtype` is not read: theirs names the stored precision.
 
         Raises:
             UserError: another architecture, a key that makes another network of it, or a value out of range.

@@ -21,7 +21,7 @@ use_bfloat16 use_cache
 _OF_TOKENS = """
 bos_token_id cls_token_id decoder_start_token_id eos_token_id mask_token_id sep_token_id unk_token_id
 """
-# The masked-LM head alone asks for `tie_word_embeddings`, and is checked against it where it is loaded.
+# `tie_word_embeddings` matters only to the masked-LM head, whose tensors are checked when it is loaded.
 _OF_HEADS_AND_OUTPUTS = """
 classifier_dropout cross_attention_hidden_size directionality finetuning_task id2label label2id num_labels
 output_attentions output_hidden_states output_past pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers

@@ -31,11 +31,13 @@ class Embeddings(Module):
                 f"rows must fit the position table, which holds {c.max_positions} tokens "
                 f"(max_position_embeddings = {c.max_position_embeddings}), got {input_ids.shape[1]} tokens"
             )
-        ids = jnp.where(attention_mask, input_ids, c.pad_token_id)  # a batch's padding need not know the model's
+        ids = jnp.where(attention_mask, input_ids, c.pad_token_id)  # batches are padded with 0 for every model
         x = self.look_up("word_embeddings", c.vocab_size, ids, never_trained=c.pad_token_id)
         if c.model_type == "roberta":
             real = ids != c.pad_token_id
-            positions = c.pad_token_id + jnp.cumsum(real, axis=1) * real
+            positions = (
+                c.pad_token_id + jnp.cumsum(real, axis=1) * real
+            )  # fairseq's numbers, which start after padding's
             segments = jnp.zeros_like(ids)
             untrained_position = c.pad_token_id
         else:

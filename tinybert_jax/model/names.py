@@ -59,7 +59,7 @@ def places(family: str, paths: Iterable[TreePath]) -> dict[str, Place]:
     """Every name under which a file may hold one of our parameters, with its place.
 
     PyTorch's names and those of BERT's first releases, Flax's, and our own tree's; the encoder's with the family's
-    prefix, or without where the encoder was saved alone.
+    prefix, or without where only the encoder was saved.
     """
     prefix = _stored_module(family, ("bert",)) + "."
     found: dict[str, Place] = {}
@@ -69,6 +69,7 @@ def places(family: str, paths: Iterable[TreePath]) -> dict[str, Place]:
         leaves = {leaf: as_is, _LEAVES[leaf]: Place(path, is_transposed(path))}
         if path[-2] == "LayerNorm":
             leaves[_FIRST_RELEASES[leaf]] = as_is
+        # The heads stand beside the encoder: their names have no prefix, and both entries are the same.
         for spelling, place in leaves.items():
             found[f"{module}.{spelling}"] = found[f"{module}.{spelling}".removeprefix(prefix)] = place
         found[".".join(path)] = as_is
@@ -76,7 +77,7 @@ def places(family: str, paths: Iterable[TreePath]) -> dict[str, Place]:
 
 
 def is_derived(name: str) -> bool:
-    """Whether a stored tensor follows from others, or from nothing."""
+    """Whether a stored tensor is a copy of another one, or a constant."""
     return _DERIVED.fullmatch(name) is not None
 
 

@@ -35,9 +35,10 @@ def load_pretrained(
     """Loads a BERT or a RoBERTa from a transformers checkpoint.
 
     Args:
-        name_or_path: a hub id, or a folder with `config.json` and one of `model.safetensors`, `flax_model.msgpack`,
-            `pytorch_model.bin` (extra `torch`), the index of either's shards, or an orbax folder of ours.
-        head: which head to load beside the encoder; "masked-lm" for a BERT alone.
+        name_or_path: a hub id, "owner/name" or "owner/name@revision", or a folder with `config.json` and one of
+            `model.safetensors`, `flax_model.msgpack`, `pytorch_model.bin` (extra `torch`), the index of either's
+            shards, or an orbax folder of ours.
+        head: which head to load beside the encoder; only a BERT can have "masked-lm".
         seed: initialises the head where the checkpoint has none; a warning then names it.
 
     Returns:
@@ -160,7 +161,8 @@ def save_pretrained(
         folder: created, or replaced as a whole once everything is written.
         config: the model's shape.
         params: as `load_pretrained` or `load_stored` returns them; stored as float32.
-        tokenizer: a transformers tokenizer, saved beside the weights when given.
+        tokenizer: a transformers tokenizer, saved beside the weights when given. Its `model_max_length` becomes at most
+            what the position table holds, so that transformers truncates; nothing else of it changes.
 
     Raises:
         UserError: the parameters are not those of `config`.
@@ -174,12 +176,21 @@ def save_pretrained(
         write_json(temporary / "config.json", config.to_transformers(kind_of(params)))
         if tokenizer is not None:
             tokenizer.save_pretrained(str(temporary))
+            _limit_length(temporary / "tokenizer_config.json", config.max_positions)
         # safetensors stores the buffer as it lies in memory: a transposed view would be written scrambled.
         tensors = {
             stored_name(config.model_type, path): np.ascontiguousarray(array.T if is_transposed(path) else array)
             for path, array in found.items()
         }
         save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
+
+
+def _limit_length(path: Path, positions: int) -> None:
+    """Lowers "model_max_length" in a tokenizer_config.json; beyond the position table transformers would fail."""
+    options = read_json(path) if path.exists() else {}
+    given = options.get("model_max_length")
+    if not isinstance(given, int | float) or given > positions:
+        write_json(path, {**options, "model_max_length": positions})
 
 
 def kind_of(params: Collection[str]) -> str:

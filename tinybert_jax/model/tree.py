@@ -40,7 +40,7 @@ def shapes(config: BertConfig, head: Head) -> Mapping[TreePath, Any]:
     """
     if head not in heads_of(config):
         raise UserError(
-            f"the {head} head is supported for BERT alone, got model_type {config.model_type!r}: "
+            f"the {head} head is supported only for BERT, got model_type {config.model_type!r}: "
             "use the question-answering head"
         )
     return flatten_dict(jax.eval_shape(partial(init_params, NETWORKS[head](config)), jax.random.key(0)))

@@ -1,4 +1,4 @@
-"""The command line of a run: `RECIPE [--preset NAME] [--overrides] --output DIR`."""
+"""The command line of a run: `RECIPE [--preset NAME] [--overrides] --output DIR`, and what is done beside it."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import Annotated
 
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.folder import forked
+from tinybert_jax.run.hooks import Hook
 from tinybert_jax.run.presets import PRESETS, PresetName
+from tinybert_jax.run.push import Push
 from tinybert_jax.run.recipe import Recipe, with_preset
 from tinybert_jax.run.recipe_file import read_recipe, run_recipe_file
 from tinybert_jax.run.recipes import RECIPES
@@ -14,10 +16,15 @@ from tinybert_jax.run.recipes import RECIPES
 _SOURCE = "a recipe's name, a recipe.json, or FILE.py:NAME, which is executed"
 _PRESET = "a known system's objectives, updates and augmentation; other flags override it"
 _FORK = "begin the run of --output again in the folder NEW, with the data and models that are there now"
+_PUSH = "send the exported student to the hub as this id, owner/name; HF_TOKEN or `hf auth login` says who you are"
+_PRIVATE = "only the owner sees what --push-to-hub sends"
 
 
-def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path]:
-    """Reads `RECIPE [--preset NAME] [--overrides] --output DIR [--fork NEW]`: the recipe, and the folder to run it in.
+def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path, tuple[Hook, ...]]:
+    """Reads `RECIPE [--preset NAME] [--overrides] --output DIR [--fork NEW] [--push-to-hub ID [--private]]`.
+
+    Returns:
+        The recipe, the folder to run it in, and hooks for what is done beside the run and is no part of it.
 
     Raises:
         UserError: no such recipe, or nothing to fork.
@@ -32,6 +39,7 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path]:
     source_arg, preset_arg = tyro.conf.arg(metavar="RECIPE", help=_SOURCE), tyro.conf.arg(help=_PRESET)
     output_arg, without_prefix = tyro.conf.arg(help="the run's folder"), tyro.conf.arg(name="")
     fork_arg = tyro.conf.arg(metavar="NEW", help=_FORK)
+    push_arg, private_arg = tyro.conf.arg(metavar="ID", help=_PUSH), tyro.conf.arg(help=_PRIVATE)
 
     def base(
         source: Annotated[tyro.conf.Positional[str], source_arg],
@@ -46,13 +54,18 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path]:
         output: Annotated[Path, output_arg],
         preset: Annotated[PresetName | None, preset_arg] = None,
         fork: Annotated[Path | None, fork_arg] = None,
-    ) -> tuple[Recipe, Path]:
-        return recipe, output if fork is None else forked(recipe, output, fork)
+        push_to_hub: Annotated[str | None, push_arg] = None,
+        private: Annotated[bool, private_arg, tyro.conf.FlagCreatePairsOff] = False,
+    ) -> tuple[Recipe, Path, tuple[Hook, ...]]:
+        if private and push_to_hub is None:
+            raise UserError("--private says how to push: give --push-to-hub ID too")
+        hooks = () if push_to_hub is None else (Push(push_to_hub, private=private),)
+        return recipe, output if fork is None else forked(recipe, output, fork), hooks
 
     options = {"prog": f"tinybert train {arguments[0]}", "args": arguments}
     # What the flags override has to be known before they can be read.
     recipe, _ = tyro.cli(base, return_unknown_args=True, add_help=False, **options)
-    run.__defaults__ = (recipe, tyro.MISSING, None, None)
+    run.__defaults__ = (recipe, tyro.MISSING, None, None, None, False)
     return tyro.cli(run, description=_summary(arguments[0]), config=(tyro.conf.AvoidSubcommands,), **options)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from tinybert_jax.data import Dataset, Example
 from tinybert_jax.distill import TrainState
 from tinybert_jax.errors import UserError
-from tinybert_jax.inference import evaluate
+from tinybert_jax.inference import JaxNetwork, evaluate
+from tinybert_jax.model import Model
 from tinybert_jax.run.hooks import Hook, Publish, StageRun
 from tinybert_jax.run.recipe import Recipe
 from tinybert_jax.tracking import HELD_OUT_F1, read_metrics
@@ -82,8 +83,8 @@ class Evaluation(Hook):
         if self._data is None or not self._active:
             return
         settings = {"batch_size": self._recipe.eval_batch_size, "buckets": self._recipe.batch_lengths}
-        params = state.params["model"]
-        scores = evaluate(self._run.network, params, self._data, self._recipe.answers, **settings).metrics
+        network = JaxNetwork(Model(self._run.network.config, state.params["model"]))
+        scores = evaluate(network, self._data, self._recipe.answers, **settings).metrics
         figures = {"held_out_exact": float(scores["exact"]), HELD_OUT_F1: float(scores["f1"])}
         self._publish({"stage": self._run.name, "step": done, **figures})
 

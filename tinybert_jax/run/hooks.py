@@ -51,6 +51,13 @@ class Hook:
     every: int = 1
     finished: bool = False
 
+    def check(self) -> None:
+        """Called before anything else is done.
+
+        Raises:
+            UserError: what the hook needs for its work is not there.
+        """
+
     def start(self, run: StageRun, publish: Publish) -> None:
         """A stage begins or continues.
 
@@ -73,6 +80,9 @@ class Hook:
 
     def end(self, error: BaseException | None) -> None:
         """The stage is left, by its end, a signal, or an error; called wherever `start` was."""
+
+    def done(self, output: Path) -> None:
+        """The run is complete: its folder holds all that it will."""
 
 
 class Hooks:
@@ -114,8 +124,9 @@ class Hooks:
 
 
 def check_hooks(hooks: Sequence[Hook]) -> None:
-    """Raises a UserError where a hook could never be due."""
+    """Raises a UserError where a hook could never be due, or not do its work."""
     for hook in hooks:
+        hook.check()
         check(f"{type(hook).__name__}.every", hook.every, hook.every >= 1, "at least 1")
 
 

@@ -50,9 +50,10 @@ class Recipe:
 
     Attributes:
         name: the recipe's name.
-        student: the model that is trained.
+        student: the model that is trained: a folder or a hub id, "owner/name" or "owner/name@revision".
         teacher: the model it learns from; None where every stage is a `Finetune`.
-        train: training data: a SQuAD JSON file, an .arrow file of `augment` or a hub data set "owner/name:split".
+        train: training data: a SQuAD JSON file, an .arrow file of `augment` or a hub data set
+            "owner/name[/configuration][@revision]:split".
         dev: data the scores are measured on.
         stages: the student's training, in order.
         teacher_stages: training that turns `teacher` into the teacher; none where it is one already.

@@ -1,6 +1,6 @@
 """Scoring: logits to answers, answers to the official SQuAD figures and how far to trust them."""
 
-from tinybert_jax.scoring.answers import AnswerConfig, Answers, find_answers
+from tinybert_jax.scoring.answers import NO_SPAN_ODDS, Answers, check_inputs, find_answers
 from tinybert_jax.scoring.bootstrap import (
     Difference,
     interval,
@@ -16,12 +16,17 @@ from tinybert_jax.scoring.metrics import (
     question_scores,
     squad_metrics,
 )
+from tinybert_jax.scoring.spans import AnswerConfig, Spans, best_spans, null_scores
 
 __all__ = [
+    "NO_SPAN_ODDS",
     "AnswerConfig",
     "Answers",
     "Difference",
+    "Spans",
+    "best_spans",
     "best_thresholds",
+    "check_inputs",
     "exact_score",
     "f1_score",
     "find_answers",
@@ -29,6 +34,7 @@ __all__ = [
     "metric_differences",
     "metric_intervals",
     "normalize_answer",
+    "null_scores",
     "paired_bootstrap",
     "question_scores",
     "squad_metrics",

@@ -42,7 +42,7 @@ KINDS = {
     "augmented": "the same augmented data",
 }
 MANIFEST = "manifest.json"
-REMOVED = ".removed."  # how the names of folders begin whose content is on its way out
+REMOVED = ".removed."  # begins the names of folders whose content is being removed
 _NAME = re.compile(r"[0-9a-f]{64}(\.arrow)?")  # the suffix: of earlier layouts, so that these are pruned too
 _CHUNK = 1 << 20
 
@@ -100,8 +100,8 @@ class Entry:
     def fill(self, make: Callable[["Entry"], None]) -> Path:
         """Has `make` add the parts that are missing, unless none is; returns the folder.
 
-        Of two processes that want the same entry, one makes it and the other waits. A process that ends, however it
-        does, gives way to the other.
+        Of two processes that want the same entry, one makes it and the other waits. If the first one ends early, even
+        killed, the other takes over.
 
         Args:
             make: adds the parts that `parts` lacks, by `adding` or `append`.
@@ -113,7 +113,7 @@ class Entry:
         if not (recorded and recorded.complete and not self._verify()):
             with self._locked():
                 self._make(make)
-        with suppress(OSError):  # somebody else's, perhaps, and to be read only
+        with suppress(OSError):  # a cache of somebody else's, which may be read-only
             os.utime(self.path / MANIFEST)
         return self.path
 
@@ -124,7 +124,7 @@ class Entry:
             yield Path(scratch)
             for file in sorted(Path(scratch).iterdir()):
                 part = Part.of(file)
-                file.replace(self.path / file.name)  # and whoever has the old one mapped keeps it
+                file.replace(self.path / file.name)  # a process that has the old one mapped keeps it
                 self.parts[file.name] = part
         self._record(complete=False)
 
@@ -133,7 +133,7 @@ class Entry:
         size, crc32 = self.parts.get(name, Part(0, 0))
         path = self.path / name
         if not size:
-            path.unlink(missing_ok=True)  # whoever still maps a damaged file keeps it
+            path.unlink(missing_ok=True)  # a process that has the damaged file mapped keeps it
             path.touch()
         with path.open("r+b") as file:
             file.truncate(size)  # what was written and not recorded does not count
@@ -161,7 +161,7 @@ class Entry:
                 tempfile.TemporaryDirectory(prefix=REMOVED, dir=self.root) as trash,
             ):
                 self.path.replace(Path(trash) / self.key)  # first, so that no other process ever finds half an entry
-        except (Timeout, PermissionError):  # the second: Windows, where a file that is open cannot go
+        except (Timeout, PermissionError):  # the second: Windows, where an open file cannot be removed
             return False
         except FileNotFoundError:  # another process was quicker
             pass

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-# One for the whole cache: raised when the same ingredients would give other content or other files, of whatever kind.
+# One for the whole cache: raised when the same ingredients would give other content or files, in any kind of entry.
 FORMAT = 2
 
 

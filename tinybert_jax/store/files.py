@@ -1,6 +1,5 @@
 """Outputs appear whole or not at all: written under a temporary name, then renamed."""
 
-import dataclasses
 import json
 import shutil
 import tempfile
@@ -16,7 +15,7 @@ from tinybert_jax.errors import UserError
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary sibling of `path` to write a file or a folder to; renames it to `path` on success.
 
-    On an exception the temporary is removed and whatever was at `path` stays as it was.
+    On an exception the temporary is removed and what was at `path` stays as it was.
     """
     path = Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,13 +65,3 @@ def parse_json(content: bytes, path: str | Path) -> Any:
         raise UserError(f"{path} is not valid JSON: {error}") from error
     except RecursionError as error:
         raise UserError(f"{path} is not valid JSON: it is nested too deeply") from error
-
-
-def as_json(value: Any) -> Any:
-    """Dataclasses as objects that name their class, so that two objectives with equal fields differ."""
-    if dataclasses.is_dataclass(value):
-        fields = {field.name: as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"": type(value).__name__, **fields}
-    if isinstance(value, tuple):
-        return [as_json(item) for item in value]
-    return str(value) if isinstance(value, Path) else value

@@ -7,7 +7,8 @@ from pathlib import Path
 import jax
 
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, init_params, save_pretrained
-from tinybert_jax.store.files import as_json, atomic_path, read_json, write_json
+from tinybert_jax.store.digests import new_key
+from tinybert_jax.store.files import atomic_path, read_json, write_json
 from tinybert_jax.synthetic.generate import SyntheticConfig, make_squad, train_tokenizer
 
 
@@ -36,7 +37,7 @@ def write_task(task: SyntheticTask, seed: int, folder: Path) -> None:
         seed: of the models' parameters.
         folder: gets train.json, dev.json, and the folders teacher and student.
     """
-    marker, content = folder / "task.json", as_json((task, seed))  # all that decides the files
+    marker, content = folder / "task.json", new_key(task, seed).hexdigest()  # all that decides the files
     if marker.exists() and read_json(marker) == content:
         return
     train, dev = make_squad(task.data)

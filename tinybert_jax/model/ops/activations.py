@@ -13,7 +13,7 @@ from tinybert_jax.model.ops.products import at_least_float32
 def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """x·Φ(x), exactly (Hendrycks & Gimpel 2016): computed in float32, returned in the type of `x`.
 
-    Only `x` is kept for the gradient, Φ(x) + x·φ(x), which is computed from it again.
+    Only `x` is kept for the gradient, Φ(x) + x·φ(x), which computes Φ again.
     """
     wide = at_least_float32(x)
     return (wide * _distribution(wide)).astype(x.dtype)
@@ -29,7 +29,7 @@ def _forward(x: Array) -> tuple[Array, Array]:
 
 
 def _backward(x: Array, gradient: Array) -> tuple[Array]:
-    # Behind the barrier, or the compiler would keep the forward's Φ, in float32, until now.
+    # Without the barrier XLA keeps the forward's Φ, in float32, until now.
     x, gradient = jax.lax.optimization_barrier((x, gradient))
     wide = at_least_float32(x)
     density = jnp.exp(-0.5 * wide**2) * (0.5 / jnp.pi) ** 0.5
@@ -44,7 +44,7 @@ def quick_gelu(x: Array) -> Array:
     return x * nn.sigmoid(1.702 * x)
 
 
-# The tanh form has three names in transformers, which compute it in slightly different orders.
+# `nn.gelu` is by default the form with tanh. It has three names in transformers, which differ by rounding.
 ACTIVATIONS = {
     "gelu": gelu,
     "gelu_python": gelu,

@@ -1,4 +1,4 @@
-"""Ways around what XLA's CPU compiler does to the layouts of matrix products: all that is here may go once it does not.
+"""Ways around what XLA's CPU compiler does to the layouts of matrix products; all of it can go once XLA stops that.
 
 `python -m benchmarks.layouts` times each with and without; one that no longer pays can be replaced by the plain
 operation named in its docstring. With jax and jaxlib 0.10.2:
@@ -20,7 +20,7 @@ def transposed(x: Shaped[Array, "*batch M N"]) -> Shaped[Array, "*batch N M"]:
     """`jnp.swapaxes(x, -1, -2)`, written to memory in that order.
 
     XLA's CPU compiler folds a plain transposition into the product that reads it, which then takes a slower path, or,
-    in bfloat16, one that does not exist. It does not see through a transposition of 2×2 tiles.
+    in bfloat16, one that does not exist. It does not recognise a transposition that is made of 2×2 tiles.
     """
     *batch, rows, columns = x.shape
     x = _even(x, axes=(-2, -1))
@@ -45,8 +45,8 @@ def _even(x: Array, axes: tuple[int, ...]) -> Array:
 
 
 def as_one_matrix(x: Shaped[Array, "*rows D"]) -> Shaped[Array, "R D"]:
-    """`x` itself, for a product with a matrix: with a batch axis, the gradient of that matrix takes longer.
+    """`x` with all axes but the last in one, for a product with a matrix whose gradient takes longer otherwise.
 
-    Nothing is moved, so this is done on every platform.
+    No data moves, so this is done on every platform.
     """
     return x.reshape(-1, x.shape[-1])

@@ -1,8 +1,9 @@
 """Dropout from a counter-based hash: no stream of random bits is made, stored or moved.
 
-A cryptographic generator spends more time than the layer it regularises. Here an element's fate is a hash of its
-index and the layer's key, which fuses into whatever reads the result, and which depends on nothing else: the same
-key gives the same mask on one device or on many, at once or a block at a time.
+Drawing random bits from a cryptographic generator takes longer than the layer that they are for. Here a hash of an
+element's index and of the layer's key decides whether it is kept. XLA computes it inside the operation that reads the
+result, and it depends on nothing else: the same key gives the same mask on one device or on many, at once or a block
+at a time.
 """
 
 import jax
@@ -21,7 +22,8 @@ def _finalise(bits: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
 def _flat_index(shape: tuple[int, ...], whole: tuple[int, ...]) -> UInt32[Array, "..."]:
     """Row-major index in `whole` of each element of its leading block `shape`, modulo 2³².
 
-    Written so that a sharded array computes its own part.
+    From an `iota` along each axis, not by `arange` and `reshape`, so that of a sharded array every device computes only
+    its own part.
     """
     index, stride = jnp.zeros(shape, jnp.uint32), 1
     for axis in reversed(range(len(shape))):
@@ -32,6 +34,7 @@ def _flat_index(shape: tuple[int, ...], whole: tuple[int, ...]) -> UInt32[Array,
 
 def _kept(rate: float, key: PRNGKeyArray, index: UInt32[Array, "*shape"]) -> Bool[Array, "*shape"]:
     seed = jax.random.bits(key, (2,), jnp.uint32)
+    # Two rounds: after one, any two keys would give the same bits in another order.
     bits = _finalise(_finalise(index ^ seed[0]) + seed[1])
     return bits >= jnp.uint32(rate * 2**32)
 

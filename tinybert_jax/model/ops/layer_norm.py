@@ -1,4 +1,4 @@
-"""Layer normalisation that keeps its input alone for the gradient."""
+"""Layer normalisation that keeps only its input, and two numbers a row, for the gradient."""
 
 from functools import partial
 
@@ -44,17 +44,18 @@ def normalise(
 def _forward(x: Array, scale: AnyArray, bias: AnyArray, epsilon: float) -> tuple[Array, tuple[AnyArray, ...]]:
     wide = at_least_float32(x)
     mean = wide.mean(-1, keepdims=True)
+    # The variance from differences to the mean: E[x²] − E[x]² loses its digits where the mean is large.
     factor = jax.lax.rsqrt(((wide - mean) ** 2).mean(-1, keepdims=True) + epsilon)
     return ((wide - mean) * factor * scale + bias).astype(x.dtype), (x, mean, factor, scale, bias)
 
 
 def _backward(epsilon: float, saved: tuple[AnyArray, ...], gradient: Array) -> tuple[Array, Array, Array]:
-    # Behind the barrier, or the compiler would keep the forward's instead of computing it again.
+    # Without the barrier XLA finds the same operations in the forward pass, and keeps their results until now.
     (x, mean, factor, scale, bias), gradient = jax.lax.optimization_barrier((saved, gradient))
     standard, gradient = (at_least_float32(x) - mean) * factor, at_least_float32(gradient)
     over_rows = tuple(range(x.ndim - 1))
     grad_scale, grad_bias = (gradient * standard).sum(over_rows), gradient.sum(over_rows)
-    # Back through (x − mean) · factor: mean and factor depend on all of a row, hence the two means over it.
+    # Back through (x − mean) · factor: both depend on the whole row, so two means over it are subtracted.
     grad_standard = gradient * scale
     along_mean = grad_standard.mean(-1, keepdims=True)
     along_x = (grad_standard * standard).mean(-1, keepdims=True)

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 @dataclass(frozen=True)
 class Platform:
-    """How to compute on one kind of device. Results differ by rounding alone.
+    """How to compute on one kind of device. Results differ only by rounding.
 
     The defaults are right on every device: see `PORTABLE`.
 
@@ -17,8 +17,8 @@ class Platform:
         cudnn_attention: cuDNN's fused attention kernel may be used.
         longest_formed: in tokens; in longer rows, attention goes by blocks of rows. In shorter ones, forming its matrix
             takes less time and hardly more memory.
-        cpu_layouts: operands are laid out as XLA's CPU compiler needs them, see `cpu_layout`. Elsewhere that takes
-            time for nothing.
+        cpu_layouts: operands are laid out as XLA's CPU compiler needs them, see `cpu_layout`. On other devices that
+            only costs time.
         exact_in_parts: exact products of bfloat16 arrays are computed as one or two products in bfloat16, which such
             a device multiplies several times as fast, not as one in float32.
         tokens_at_once: where no gradient is taken, so many tokens go through a network at a time, and attention goes
@@ -49,10 +49,10 @@ class Platform:
         return replace(platform, tokens_at_once=512, cpu_layouts=False)
 
 
-PORTABLE = Platform()  # what a network computes with that was not told where it runs
+PORTABLE = Platform()  # for a network that was not told where it runs
 CPU = Platform(
     # The compiler otherwise orders operations for parallelism, and computes much of the backward pass, as that of the
-    # Gram loss, long before it is needed: a quarter more memory, for two hundredths of the time on two cores.
+    # Gram loss, long before it is needed: on two cores a quarter more memory, to save 2% of the time.
     compiler_options={"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"},
 )
 GPU = Platform(

@@ -17,8 +17,8 @@ def matmul(
 ) -> Float[Array, "*batch M N"]:
     """`x @ y`, multiplied in the type of `x` and accumulated in float32.
 
-    Without the rule of its own for the gradient, the float32 cotangent would meet bfloat16 operands, and every
-    product of the backward pass would be computed in float32.
+    The gradient has a rule of its own. By JAX's, float32 cotangents would be multiplied with bfloat16 operands, which
+    turns every product of the backward pass into one in float32.
 
     Args:
         x: float32 or bfloat16.
@@ -53,7 +53,7 @@ def _backward(platform: Platform, saved: tuple[Array, AnyArray], gradient: Array
     x, y = saved
     gradient = gradient.astype(x.dtype)
     multiply = partial(jnp.matmul, preferred_element_type=_sum_dtype(x))
-    # Written as an einsum, not as a product with a transposed `y`: XLA then reads `y` as it lies.
+    # Written as an einsum, not as a product with a transposed `y`: XLA then reads `y` in the order it is stored.
     grad_x = jnp.einsum("...mn,...kn->...mk", gradient, y.astype(x.dtype), preferred_element_type=_sum_dtype(x))
     if x.shape[-1] <= y.shape[-1]:  # transpose the narrower one: fewer bytes are moved
         grad_y = multiply(transposed(x, platform), gradient)
@@ -85,7 +85,7 @@ def exact_einsum(
     Args:
         subscripts: as `jnp.einsum`'s.
         x: any shape and type.
-        y: likewise, of the same type; or float32 where `x` is bfloat16, then exact to 16 bits of `y`.
+        y: of the same type; or float32 where `x` is bfloat16, then exact to 16 bits of `y`.
         platform: what it runs on.
     """
     if not platform.exact_in_parts or x.dtype != jnp.bfloat16:

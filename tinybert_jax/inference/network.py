@@ -1,0 +1,62 @@
+"""A network ready to answer: its parameters are where it runs, and it turns batches into logits."""
+
+import functools
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+from jaxtyping import Float
+
+from tinybert_jax.data import Batch, default_buckets
+from tinybert_jax.model import BertForQuestionAnswering, Model, forward, freeze
+from tinybert_jax.model.bert import Params
+from tinybert_jax.model.config import BertConfig
+from tinybert_jax.model.ops.platform import Platform
+from tinybert_jax.sharding import data_mesh, replicate, shard_batch
+
+
+@runtime_checkable
+class Network(Protocol):
+    """What `predict_logits`, `evaluate` and `Answerer` run."""
+
+    @property
+    def config(self) -> BertConfig:
+        """The model's shape."""
+        ...
+
+    @property
+    def row_multiple(self) -> int:
+        """Every batch must hold a multiple of so many rows."""
+        ...
+
+    def lengths(self, longest: int) -> tuple[int, ...]:
+        """The batch lengths to pad to, increasing, the last one `longest`: few where each has to be compiled."""
+        ...
+
+    def __call__(self, batch: Batch, /) -> Any:
+        """Start and end logits, (B, T, 2) float32; an array that may still be being computed."""
+        ...
+
+
+class JaxNetwork:
+    """A network on all devices of this process: parameters on each, batches split over them."""
+
+    def __init__(self, model: Model) -> None:
+        """Copies the parameters to the devices, matrices in what the config computes in."""
+        self.config = model.config
+        self._mesh = data_mesh()
+        self._module = model.network.clone(platform=Platform.of(self._mesh))
+        self._params = replicate(freeze(model.params, model.config.dtype), self._mesh)
+        self.row_multiple: int = self._mesh.size
+
+    def lengths(self, longest: int) -> tuple[int, ...]:
+        """The default buckets and two shorter ones: a question about a sentence or two is the commonest there is."""
+        return tuple(length for length in (32, 64) if length < longest) + default_buckets(longest)
+
+    def __call__(self, batch: Batch) -> Float[jax.Array, "B T 2"]:
+        """Dispatches the forward, and does not wait for it."""
+        return _logits(self._module, self._params, shard_batch(batch, self._mesh))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(model: BertForQuestionAnswering, params: Params, batch: Batch) -> Float[jax.Array, "B T 2"]:
+    return forward(model, params, batch).logits
