@@ -19,7 +19,7 @@ from tinybert_jax.arrays import AnyArray
 from tinybert_jax.model.embeddings import Embeddings
 from tinybert_jax.model.module import Module
 from tinybert_jax.model.ops.activations import ACTIVATIONS
-from tinybert_jax.model.ops.attention import choose_kernel, formed, in_blocks, in_cudnn
+from tinybert_jax.model.ops.attention import choose_kernel, formed, in_blocks, in_cudnn, text_by_text
 
 Params = Mapping[str, Any]
 AttentionOutput = Literal["none", "scores", "probabilities"]
@@ -81,6 +81,8 @@ class SelfAttention(Module):
         match choose_kernel(c.attention_kernel, self.platform, dtype=q.dtype, drops=drops, **shape):
             case "cudnn":
                 return _Attended(in_cudnn(q, k, v, mask), q, k)
+            case "texts":
+                return _Attended(text_by_text(q, k, v, mask, self.platform), q, k)
             case "blocks":
                 return _Attended(in_blocks(q, k, v, mask, rate, key, self.platform), q, k)
         context, probabilities = formed(q, k, v, mask, rate, key, self.platform)

@@ -8,9 +8,11 @@ import pytest
 
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, forward, init_params
 from tinybert_jax.model.ops import attention as module
-from tinybert_jax.model.ops.attention import choose_kernel, formed, in_blocks, in_cudnn
+from tinybert_jax.model.ops.attention import choose_kernel, formed, in_blocks, in_cudnn, text_by_text
 from tinybert_jax.model.ops.dropout import dropout
 from tinybert_jax.model.ops.platform import CPU, GPU, PORTABLE, TPU
+
+INFERENCE = replace(CPU, tokens_at_once=512)
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +30,9 @@ def by_hand(q, k, v, mask):
     return np.einsum("bnts,bsnh->btnh", weights, np.asarray(v, np.float64))
 
 
-def test_both_ways_are_the_equation(inputs):
+def test_every_way_is_the_equation(inputs):
     expected, real = by_hand(*inputs), np.asarray(inputs[3]).any(-1)
-    for context in (formed(*inputs)[0], jax.jit(in_blocks)(*inputs)):
+    for context in (formed(*inputs)[0], jax.jit(in_blocks)(*inputs), jax.jit(text_by_text)(*inputs)):
         np.testing.assert_allclose(np.asarray(context)[real], expected[real], atol=2e-6)
         assert np.isfinite(context).all()  # rows without a real token too
 
@@ -125,6 +127,9 @@ def test_memory_of_value_and_gradient_grows_with_the_length_not_its_square():
         (GPU, 1024, "bfloat16", 64, True, "blocks"),
         (TPU, 384, "bfloat16", 64, False, "blocks"),
         (PORTABLE, 384, "bfloat16", 64, False, "blocks"),
+        (INFERENCE, 384, "float32", 32, False, "texts"),
+        (INFERENCE, 128, "bfloat16", 64, False, "texts"),
+        (INFERENCE, 384, "float32", 32, True, "blocks"),
     ],
 )
 def test_what_auto_stands_for(platform, length, dtype, head_size, drops, expected):

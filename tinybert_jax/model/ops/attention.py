@@ -1,4 +1,7 @@
-"""Scaled dot-product attention, three ways with one meaning: formed, by blocks of rows, and in cuDNN's fused kernel."""
+"""Scaled dot-product attention, four ways with one meaning.
+
+Formed, by blocks of query rows, in cuDNN's fused kernel, and, where no gradient is taken, one text after another.
+"""
 
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -14,18 +17,19 @@ from tinybert_jax.model.ops.platform import PORTABLE, Platform
 from tinybert_jax.model.ops.products import at_least_float32, heads_first, matmul
 
 AttentionKernel = Literal["auto", "formed", "blocks", "cudnn"]
+Kernel = Literal[AttentionKernel, "texts"]  # the last one is chosen, never asked for: a gradient through it is slow
 
 _BLOCK = 128  # query rows at a time
 
 
 def choose_kernel(
     kernel: AttentionKernel, platform: Platform, *, length: Any, dtype: jnp.dtype, head_size: int, drops: bool
-) -> AttentionKernel:
+) -> Kernel:
     """What "auto" stands for.
 
     cuDNN's kernel where the platform has it and it can: bfloat16, a head width that is a multiple of 8, and no dropout
-    (it has none that JAX could repeat). Else blocks of rows for long texts, whose memory grows with the length instead
-    of its square; else the matrix.
+    (it has none that JAX could repeat). Else text by text where the platform is one CPU that trains nothing. Else
+    blocks of rows for long texts, whose memory grows with the length instead of its square; else the matrix.
 
     Args:
         kernel: any but "auto" is taken as it is.
@@ -40,6 +44,8 @@ def choose_kernel(
         return kernel
     if platform.cudnn_attention and dtype == jnp.bfloat16 and head_size % 8 == 0 and not drops:
         return "cudnn"
+    if platform.tokens_at_once and not drops:
+        return "texts"
     return "blocks" if length > platform.longest_formed else "formed"
 
 
@@ -99,6 +105,29 @@ def in_blocks(
     context = jax.lax.map(lambda numbered: attend(*numbered), (jnp.arange(blocks), rows))
     context = jnp.moveaxis(context, 0, 2).reshape(padded.shape)[:, :, :length]
     return jnp.swapaxes(context, 1, 2)
+
+
+def text_by_text(
+    queries: Float[Array, "B T N H"],
+    keys: Float[Array, "B S N H"],
+    values: Float[Array, "B S N H"],
+    mask: Bool[AnyArray, "B S"],
+    platform: Platform = PORTABLE,
+) -> Float[Array, "B T N H"]:
+    """The same context without dropout, for inference: one text's matrices stay in a processor's cache.
+
+    The division by the softmax's sum comes after the product with the values: it is H wide, not S.
+    """
+
+    def attend(text: tuple[Array, Array, Array, Array]) -> Array:
+        q, k, v = (jnp.swapaxes(x, 0, 1) for x in text[:3])
+        scores = _scores(q, k, platform)
+        scores = jnp.where(text[3], scores, jnp.finfo(scores.dtype).min)  # not −∞, as in `_forward`
+        weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+        context = matmul(weights.astype(q.dtype), v, platform) / weights.sum(-1, keepdims=True)
+        return jnp.swapaxes(context, 0, 1).astype(q.dtype)
+
+    return jax.lax.map(attend, (queries, keys, values, jnp.asarray(mask)))
 
 
 def in_cudnn(
