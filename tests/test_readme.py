@@ -70,6 +70,32 @@ def test_distillation_is_ahead_of_its_absence_beyond_chance(folder):
     assert compared["difference"]["f1"]["p"] < 0.05
 
 
+def test_the_student_answers(folder):
+    answer = run(block("ask").replace("tinybert ", "python -m tinybert_jax "), folder)
+    assert answer in README
+
+
+def test_more_ways_to_ask(folder):
+    """A folder of text files and a question; a file of questions; Python; calibration; exports."""
+    town = "About 2400 families live in Old Harrow today. The mayor of the town is Karin Abbot."
+    (folder / "notes").mkdir()
+    (folder / "notes" / "town.txt").write_text(f"Notes.\n{town}\n")
+    (folder / "letter.txt").write_text("A letter about nothing.\n")
+    line = {"id": 7, "question": "What is the population of Old Harrow?", "context": town}
+    (folder / "questions.jsonl").write_text(json.dumps(line) + "\n")
+    commands = block("ask-more").strip().splitlines()
+    printed = [run(command.replace("tinybert ", "python -m tinybert_jax "), folder) for command in commands]
+    assert printed[0].startswith("Karin Abbot  probability")
+    assert "of notes/town.txt" in printed[0].splitlines()[0]
+    assert json.loads((folder / "answers.jsonl").read_text())["text"] == "2400"
+    assert "text='Karin Abbot', start=71, end=82" in run(f"python -c {shlex.quote(block('answerer'))}", folder)
+    for command in block("calibrate").strip().splitlines():
+        tuned = json.loads(run(command.replace("tinybert ", "python -m tinybert_jax "), folder))
+        assert tuned["after"]["log_loss"] < tuned["before"]["log_loss"]
+    exported = [run(c.replace("tinybert ", "python -m tinybert_jax "), folder) for c in block("export").splitlines()]
+    assert exported[1].startswith("Karin Abbot  probability")
+
+
 @pytest.mark.parametrize("command", block("shown").strip().splitlines())
 def test_the_tables_print(command):
     rows = [line for line in run(command, ROOT).splitlines() if line.startswith("|")]
