@@ -39,6 +39,7 @@ from benchmarks.common import BASE, Device, Shape, Stopwatch, command, say, spre
 from benchmarks.workload import RANDOM, Source, Workload, make_workload
 from tinybert_jax.data import default_buckets
 from tinybert_jax.errors import UserError, check_least
+from tinybert_jax.model.config import Dtype
 from tinybert_jax.run.presets import PresetName
 
 Row = dict[str, Any]
@@ -105,7 +106,7 @@ def make_runner(system: SystemName, args: Args) -> Any:
         from benchmarks.ours import Ours
 
         _, preset, dtype = system.split("-")
-        return Ours(args.shape, 1, cast(PresetName, preset), dtype)
+        return Ours(args.shape, 1, cast(PresetName, preset), cast(Dtype, dtype))
     from benchmarks.peers import Haystack, Tuned, half_pays
 
     if system == "A":

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.tracking import Tracker, plot_curves, read_metrics
+from tinybert_jax.tracking import Tracker, read_metrics
 
 
 def track(folder, losses, *, stage="predict", start=0, log_every=2, total=None):
@@ -144,17 +144,3 @@ def test_a_bar_on_a_terminal(tmp_path, monkeypatch):
     track(tmp_path, [1, 2, 3, 4], start=4, total=8)
     assert "8/8" in terminal.getvalue()
     assert "left)" not in terminal.getvalue()
-
-
-@pytest.mark.parametrize("steps", [1, 50])
-def test_curves(tmp_path, steps):
-    track(tmp_path, [3.0] * steps, stage="intermediate", log_every=1)
-    track(tmp_path, [1.0], stage="predict")
-    plot_curves(tmp_path)
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert {path.name for path in tmp_path.iterdir()} == {"metrics.jsonl", "curves.png"}
-
-
-def test_no_curves_without_metrics(tmp_path):
-    with pytest.raises(UserError, match="no metrics in"):
-        plot_curves(tmp_path)

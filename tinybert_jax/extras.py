@@ -9,7 +9,7 @@ from packaging.version import Version
 from tinybert_jax.errors import UserError
 
 # The least versions that the code here was written for; pyproject.toml says the same.
-_LEAST = {"onnx": "1.17", "onnxruntime": "1.20"}
+_LEAST = {"onnx": "1.17", "onnxruntime": "1.20", "tensorboardX": "2.6.2", "wandb": "0.19"}
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""What a run tells while it trains: metrics.jsonl, a progress bar, and the curves drawn from them."""
+"""What a run tells while it trains: metrics.jsonl, and a progress bar."""
 
 import json
 import sys
@@ -17,7 +17,6 @@ from tinybert_jax.store.files import atomic_path
 Line = Mapping[str, Any]
 
 METRICS_FILE = "metrics.jsonl"
-CURVES_FILE = "curves.png"
 HELD_OUT_F1 = "held_out_f1"
 
 
@@ -153,40 +152,6 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         except ValueError as error:
             raise UserError(f"line {number} of {path} is not JSON: {error}; remove that line to continue") from error
     return records
-
-
-def plot_curves(folder: Path) -> None:
-    """Draws each stage's loss from metrics.jsonl to curves.png, one panel a stage, with F1 on held-out questions.
-
-    Raises:
-        UserError: nothing has been recorded in `folder`, or metrics.jsonl is damaged.
-    """
-    from matplotlib.figure import Figure
-
-    records = read_metrics(folder)
-    if not records:
-        raise UserError(f"no metrics in {Path(folder) / METRICS_FILE}: train first, then plot")
-    stages = list(dict.fromkeys(record["stage"] for record in records))
-    figure = Figure(figsize=(5 * len(stages), 3.5), layout="constrained")
-    panels = figure.subplots(1, len(stages), squeeze=False)[0]
-    for panel, stage in zip(panels, stages, strict=True):
-        of_stage = [record for record in records if record["stage"] == stage]
-        _draw(panel, "loss", of_stage)
-        if any(HELD_OUT_F1 in record for record in of_stage):
-            _draw(panel.twinx(), HELD_OUT_F1, of_stage, color="C1")
-        panel.set(title=stage, xlabel="step")
-        panel.xaxis.get_major_locator().set_params(integer=True)  # no fractions of a step
-        panel.grid(alpha=0.3)
-    with atomic_path(Path(folder) / CURVES_FILE) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
-
-
-def _draw(panel: Any, figure: str, records: Sequence[Line], color: str = "C0") -> None:
-    """Draws a figure over the steps of those records that hold it."""
-    points = [(record["step"], record[figure]) for record in records if figure in record]
-    # A line through a single point is invisible: few points are marked.
-    panel.plot(*zip(*points, strict=True), color=color, marker="o" if len(points) <= 20 else "", markersize=4)
-    panel.set_ylabel(figure.replace("_", " "), color=color)
 
 
 def _drop_lines_after(path: Path, stage: str, step: int) -> None:

@@ -1,7 +1,6 @@
 """What is held out of training, and what the scores on it decide."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 
@@ -140,14 +139,3 @@ def test_what_was_scored_before_is_recalled(monkeypatch, tmp_path):
 def test_a_stage_that_does_not_train_to_answer_is_not_scored(monkeypatch, tmp_path):
     evaluation, lines = scored(monkeypatch, tmp_path, {1: 50.0}, objective=Intermediate())
     assert (evaluation.best, lines) == (None, [])
-
-
-def test_curves_show_the_scores(tmp_path):
-    from tinybert_jax.tracking import plot_curves
-
-    with Tracker(Path(tmp_path), stage="a", total_steps=2, start_step=0, log_every=1) as tracker:
-        for step in (1, 2):
-            tracker.record(step, {"loss": 1.0})
-            tracker.write({"stage": "a", "step": step, "held_out_exact": 1.0, "held_out_f1": 2.0})
-    plot_curves(tmp_path)
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.folder import forked
@@ -12,16 +12,18 @@ from tinybert_jax.run.push import Push
 from tinybert_jax.run.recipe import Recipe, with_preset
 from tinybert_jax.run.recipe_file import read_recipe, run_recipe_file
 from tinybert_jax.run.recipes import RECIPES
+from tinybert_jax.run.trackers import TRACKERS, TrackerName
 
 _SOURCE = "a recipe's name, a recipe.json, or FILE.py:NAME, which is executed"
 _PRESET = "a known system's objectives, updates and augmentation; other flags override it"
 _FORK = "begin the run of --output again in the folder NEW, with the data and models that are there now"
 _PUSH = "send the exported student to the hub as this id, owner/name; HF_TOKEN or `hf auth login` says who you are"
+_REPORT = "where the figures of metrics.jsonl go too; each an extra to install"
 _PRIVATE = "only the owner sees what --push-to-hub sends"
 
 
 def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path, tuple[Hook, ...]]:
-    """Reads `RECIPE [--preset NAME] [--overrides] --output DIR [--fork NEW] [--push-to-hub ID [--private]]`.
+    """Reads `RECIPE [--preset NAME] [--overrides] --output DIR [--fork NEW]`, and what is done beside the run.
 
     Returns:
         The recipe, the folder to run it in, and hooks for what is done beside the run and is no part of it.
@@ -39,6 +41,7 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path, tu
     source_arg, preset_arg = tyro.conf.arg(metavar="RECIPE", help=_SOURCE), tyro.conf.arg(help=_PRESET)
     output_arg, without_prefix = tyro.conf.arg(help="the run's folder"), tyro.conf.arg(name="")
     fork_arg = tyro.conf.arg(metavar="NEW", help=_FORK)
+    report_arg = tyro.conf.arg(help=_REPORT)
     push_arg, private_arg = tyro.conf.arg(metavar="ID", help=_PUSH), tyro.conf.arg(help=_PRIVATE)
 
     def base(
@@ -54,18 +57,21 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path, tu
         output: Annotated[Path, output_arg],
         preset: Annotated[PresetName | None, preset_arg] = None,
         fork: Annotated[Path | None, fork_arg] = None,
+        report_to: Annotated[TrackerName | Literal["none"], report_arg] = "none",
         push_to_hub: Annotated[str | None, push_arg] = None,
         private: Annotated[bool, private_arg, tyro.conf.FlagCreatePairsOff] = False,
     ) -> tuple[Recipe, Path, tuple[Hook, ...]]:
         if private and push_to_hub is None:
             raise UserError("--private says how to push: give --push-to-hub ID too")
-        hooks = () if push_to_hub is None else (Push(push_to_hub, private=private),)
-        return recipe, output if fork is None else forked(recipe, output, fork), hooks
+        hooks: list[Hook] = [] if report_to == "none" else [TRACKERS[report_to]()]
+        if push_to_hub is not None:
+            hooks.append(Push(push_to_hub, private=private))
+        return recipe, output if fork is None else forked(recipe, output, fork), tuple(hooks)
 
     options = {"prog": f"tinybert train {arguments[0]}", "args": arguments}
     # What the flags override has to be known before they can be read.
     recipe, _ = tyro.cli(base, return_unknown_args=True, add_help=False, **options)
-    run.__defaults__ = (recipe, tyro.MISSING, None, None, None, False)
+    run.__defaults__ = (recipe, tyro.MISSING, None, None, "none", None, False)
     return tyro.cli(run, description=_summary(arguments[0]), config=(tyro.conf.AvoidSubcommands,), **options)
 
 

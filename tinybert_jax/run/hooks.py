@@ -8,10 +8,12 @@ from types import TracebackType
 from typing import Any
 
 from tinybert_jax.distill import TrainState
+from tinybert_jax.distill.optimizer import rate_schedule
 from tinybert_jax.errors import check
 from tinybert_jax.model import BertForQuestionAnswering
+from tinybert_jax.run.curves import plot_curves
 from tinybert_jax.run.recipe import Stage
-from tinybert_jax.tracking import Line, Tracker, plot_curves
+from tinybert_jax.tracking import Line, Tracker
 
 Publish = Callable[[Line], None]
 
@@ -138,9 +140,16 @@ class Tracking(Hook):
 
     def start(self, run: StageRun, publish: Publish) -> None:
         """Drops the lines of steps that are taken again."""
+        stage = run.stage
+        rates = rate_schedule(stage, -(-run.steps // stage.accumulate))
+
+        def publish_with_rate(line: Line) -> None:
+            rate = float(rates((line["step"] - 1) // stage.accumulate))
+            publish({**line, "learning_rate": float(f"{rate:.6g}")})
+
         progress = {"total_steps": run.steps, "start_step": run.start, "log_every": self._log_every}
         self._tracker = Tracker(run.folder, stage=run.name, **progress)
-        self._tracker.publish = publish
+        self._tracker.publish = publish_with_rate
         self._tracker.__enter__()
 
     def step(self, done: int, state: TrainState, metrics: Mapping[str, Any]) -> None:
