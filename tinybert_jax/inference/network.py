@@ -6,13 +6,16 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 from jaxtyping import Float
 
-from tinybert_jax.data import Batch, default_buckets
+from tinybert_jax.data import Batch
 from tinybert_jax.inference.parts import logits_in_parts
 from tinybert_jax.model import BertForQuestionAnswering, Model, freeze
 from tinybert_jax.model.bert import Params
 from tinybert_jax.model.config import BertConfig
 from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.sharding import data_mesh, replicate, shard_batch
+
+
+_LENGTHS = (*range(32, 256, 32), *range(256, 512, 64))
 
 
 @runtime_checkable
@@ -55,8 +58,8 @@ class JaxNetwork:
         self.row_multiple: int = self._mesh.size
 
     def lengths(self, longest: int) -> tuple[int, ...]:
-        """The default buckets and two shorter ones: a question about a sentence or two is the commonest there is."""
-        return tuple(length for length in (32, 64) if length < longest) + default_buckets(longest)
+        """Closer than those of training: each is compiled once, and kept, while padding is paid for at every batch."""
+        return (*(length for length in _LENGTHS if length < longest), longest)
 
     def __call__(self, batch: Batch) -> Float[jax.Array, "B T 2"]:
         """Dispatches the forward, and does not wait for it."""
