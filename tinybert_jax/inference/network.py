@@ -14,7 +14,6 @@ from tinybert_jax.model.config import BertConfig
 from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.sharding import data_mesh, replicate, shard_batch
 
-
 _LENGTHS = (*range(32, 256, 32), *range(256, 512, 64))
 
 
