@@ -88,8 +88,8 @@ def tokenizer(tmp_path_factory):
     return letter_tokenizer(tmp_path_factory.mktemp("tokenizer"))
 
 
-def letter_tokenizer(folder):
-    vocabulary = [*SPECIALS, *CHARACTERS, *("##" + piece for piece in CHARACTERS)]
+def letter_tokenizer(folder, characters=CHARACTERS):
+    vocabulary = [*SPECIALS, *characters, *("##" + piece for piece in characters)]
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     return load_tokenizer(folder)
 
@@ -220,8 +220,11 @@ def certified(tmp_path_factory, random_params):
     """Small models and the certified export of one, as `tests/deploy/certified.py` makes them; read-only."""
     from tests.deploy.certified import make
 
-    folder = tmp_path_factory.mktemp("certified")
-    return make(folder, letter_tokenizer(folder), random_params)
+    pytest.importorskip("onnxruntime")
+    tokenizer, other = (
+        letter_tokenizer(tmp_path_factory.mktemp("t"), order) for order in (CHARACTERS, CHARACTERS[::-1])
+    )
+    return make(tmp_path_factory.mktemp("certified"), tokenizer, other, random_params)
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_a_change_ends_with_1_and_a_line(run, certified, tmp_path):
         (["{}/student", "--data", "{}/none.json"], "none.json does not exist"),
         (["{}/student", "--data", "{}/data.json", "--teacher", "./none"], "there is no folder './none'"),
         (["{}/student", "--verify"], "has no certificate.json to verify: `tinybert certify "),
-        (["{}/nowhere", "--verify"], "has no certificate.json to verify"),
+        (["{}/nowhere", "--verify"], "must be a folder with a model, and there is none"),
         (["{}/out", "--verify", "--data", "{}/none.json"], "none.json does not exist"),
     ],
     ids=["folder", "nothing", "data", "teacher", "certificate", "no folder", "verify data"],

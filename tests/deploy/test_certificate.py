@@ -30,6 +30,8 @@ def test_the_rows_are_what_evaluate_says_of_the_very_files(certified, held):
         assert {name: row[name] for name in FIGURES} == {name: round(metrics[name], 4) for name in FIGURES}
         for name in FIGURES:
             assert row[f"{name}_interval"] == metrics[f"{name}_interval"]
+    digests = [row["tokenizer"] for row in held["models"].values()]
+    assert digests[0] != digests[1] and len(set(digests[1:])) == 1  # each reads with its own
     assert len({row["f1"] for row in held["models"].values()}) >= 3  # or nothing was told apart
 
 

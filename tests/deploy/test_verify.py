@@ -130,5 +130,8 @@ def test_a_model_that_was_not_certified_is_refused(certified, tmp_path):
     found = certificate.certify(tmp_path / "student", questions, {})
     assert list(found["models"]) == ["student"] and found["models"]["student"]["differences"] == {}
     assert "agree exactly" in verify.verify(tmp_path / "student").summary
-    with pytest.raises(UserError, match=r"teacher must be in the certificate, which has student, got "):
-        verify.verify(tmp_path / "student", others={certificate.TEACHER: str(certified / "teacher")})
+    for label in (certificate.TEACHER, certificate.STUDENT):  # the one it does not have, and the one it holds
+        with pytest.raises(
+            UserError, match=rf"the {label} must be among the certificate's models from elsewhere: none"
+        ):
+            verify.verify(tmp_path / "student", others={label: str(certified / "teacher")})

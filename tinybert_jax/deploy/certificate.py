@@ -115,8 +115,7 @@ def models_of(folder: Path, others: Mapping[str, str]) -> dict[str, Measured]:
     Raises:
         UserError: no such folder, it holds no model, or a student is given to a folder that holds one.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder} must be a folder with a model, and there is none: see `tinybert export`")
+    _check_folder(folder)
     parts = {STUDENT: "."} if any((folder / name).exists() for name in WEIGHTS) else {}
     parts |= {label: name for name, label in EXPORTS.items() if (folder / name).is_file()}
     if not parts:
@@ -204,6 +203,7 @@ def read_certificate(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: no such folder or certificate, or it is damaged.
     """
+    _check_folder(folder)
     path = folder / CERTIFICATE
     if not path.is_file():
         raise UserError(f"{folder} has no {CERTIFICATE} to verify: `tinybert certify {folder} --data FILE` writes one")
@@ -215,6 +215,11 @@ def read_certificate(folder: Path) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"{path} is no certificate of ours: {error}") from error
     return certificate
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(f"{folder} must be a folder with a model, and there is none: `tinybert export` writes one")
 
 
 def _check_shape(value: Any, shape: Any, where: str) -> None:

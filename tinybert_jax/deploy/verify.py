@@ -55,11 +55,13 @@ def verify(folder: Path, data: str | None = None, others: Mapping[str, str] | No
 
     Raises:
         UserError: as `read_certificate`; the data holds other questions than the certificate's, or is given and cannot
-            be read; or a model is given that the certificate does not know, or is not there.
+            be read; or a model is given that the certificate does not have from elsewhere, or is not there.
     """
     certificate, others = read_certificate(folder), others or {}
+    elsewhere = [label for label, row in certificate["models"].items() if not row["is_here"]]
     for label, model in others.items():
-        check(label, model, label in certificate["models"], f"in the certificate, which has {_names(certificate)}")
+        named = ", ".join(elsewhere) or "none"
+        check(f"the {label}", model, label in elsewhere, f"among the certificate's models from elsewhere: {named}")
         find(model)
     models, notes = _models(folder, certificate, others)
     questions, missing = _questions(certificate, data, models)
@@ -71,10 +73,6 @@ def verify(folder: Path, data: str | None = None, others: Mapping[str, str] | No
         lines += _changed_models(certificate, models, questions, is_same)
         said += f", and EM and F1 of {', '.join(models)} agree {_how_closely(is_same, len(questions.examples))}"
     return Verdict(lines, notes + missing, f"{folder}: {said}")
-
-
-def _names(certificate: Mapping[str, Any]) -> str:
-    return ", ".join(certificate["models"])
 
 
 def _models(
