@@ -85,8 +85,11 @@ def unchecked_shapes():
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     """A word is cut into its characters, so that token positions are easily counted."""
-    folder = tmp_path_factory.mktemp("tokenizer")
-    vocabulary = [*SPECIALS, *CHARACTERS, *("##" + piece for piece in CHARACTERS)]
+    return letter_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+def letter_tokenizer(folder, characters=CHARACTERS):
+    vocabulary = [*SPECIALS, *characters, *("##" + piece for piece in characters)]
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     return load_tokenizer(folder)
 
@@ -210,6 +213,18 @@ def paragraphs():
         questions = [("a", answers), ("b", ())]
         made.append([Example(f"{number}{name}", "Who ?", context, golds, "T") for name, golds in questions])
     return made
+
+
+@pytest.fixture(scope="session")
+def certified(tmp_path_factory, random_params):
+    """Small models and the certified export of one, as `tests/deploy/certified.py` makes them; read-only."""
+    from tests.deploy.certified import make
+
+    pytest.importorskip("onnxruntime")
+    tokenizer, other = (
+        letter_tokenizer(tmp_path_factory.mktemp("t"), order) for order in (CHARACTERS, CHARACTERS[::-1])
+    )
+    return make(tmp_path_factory.mktemp("certified"), tokenizer, other, random_params)
 
 
 @pytest.fixture

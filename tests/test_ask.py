@@ -72,6 +72,10 @@ def test_an_export_answers_as_the_model_does(folder, tmp_path, monkeypatch, caps
         assert found["score"] == pytest.approx(expected["score"], abs=1e-4)
     (found,) = json.loads(run(monkeypatch, capsys, exported / "onnx" / "model_int8.onnx", *asked))
     assert found["score"] != expected["score"]  # its own weights
+    (tmp_path / "in.jsonl").write_text(json.dumps({"id": 1, "question": "who?", "context": "it was ada."}) + "\n")
+    job = "--jsonl", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl"
+    run(monkeypatch, capsys, exported / "onnx" / "model_int8.onnx", *job)
+    assert json.loads((tmp_path / "out.jsonl").read_text())["score"] == pytest.approx(found["score"])
     with pytest.raises(UserError, match="dtype must be float32 for an exported network, got bfloat16"):
         run(monkeypatch, capsys, exported, *asked, "--dtype", "bfloat16")
 

@@ -10,7 +10,7 @@ from tinybert_jax.data import load_tokenizer
 from tinybert_jax.errors import run_script
 from tinybert_jax.export import export, main
 from tinybert_jax.inference.onnx_network import OnnxNetwork
-from tinybert_jax.model import BertConfig, forward, load_qa_model, save_pretrained
+from tinybert_jax.model import BertConfig, forward, load_pretrained, load_qa_model, save_pretrained
 from tinybert_jax.store.files import write_json
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Hello", "world", "##s"]
@@ -28,6 +28,7 @@ def source(tmp_path, config, params):
 
 def run(monkeypatch, *arguments):
     """The command line; its exit status."""
+    monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda cache: None)
     monkeypatch.setattr(sys, "argv", ["export", *map(str, arguments)])
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # run_script sets it: put it back
     with pytest.raises(SystemExit) as exit_:
@@ -56,6 +57,15 @@ def test_the_onnx_folder_holds_what_runtimes_look_for(monkeypatch, capsys, tmp_p
     assert {path.name for path in tmp_path.iterdir()} == {"source", "out"}
 
 
+def test_an_export_that_cannot_be_measured_is_not_written(certified, monkeypatch, capsys, tmp_path):
+    config, params = load_pretrained(certified / "student")
+    params["qa_outputs"]["bias"] = params["qa_outputs"]["bias"] * np.nan
+    save_pretrained(tmp_path / "source", config, params, load_tokenizer(certified / "student"))
+    assert run(monkeypatch, tmp_path / "source", tmp_path / "out", "--data", certified / "data.json") == 2
+    assert "logits must be finite" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
 def test_the_stablehlo_folder_holds_one_network(tmp_path, source, capsys):
     (source / "question_answering.json").unlink()
     export(str(source), tmp_path / "out", "stablehlo")
@@ -69,10 +79,13 @@ def test_the_stablehlo_folder_holds_one_network(tmp_path, source, capsys):
     [
         (lambda source: (source.parent / "out").mkdir(), [], "out exists already: name a new folder"),
         (lambda source: None, ["--to", "stablehlo", "--int8"], "--int8 belongs to --to onnx, got --to stablehlo"),
+        (lambda source: None, ["--to", "stablehlo", "--data", "x"], "--data, for a certificate, belongs to --to onnx"),
+        (lambda source: None, ["--data", "x.json"], "x.json does not exist"),
+        (lambda source: None, ["--teacher", "x"], "for a certificate: give the --data to measure on, too"),
         (lambda source: (source / "vocab.txt").unlink(), [], "tokenizer"),
         (lambda source: (source / "model.safetensors").write_bytes(b"garbage"), [], "cannot read the weights"),
     ],
-    ids=["existing", "int8", "tokenizer", "weights"],
+    ids=["existing", "int8", "stablehlo data", "data", "teacher", "tokenizer", "weights"],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(monkeypatch, capsys, tmp_path, source, spoil, arguments, message):
     spoil(source)

@@ -99,6 +99,16 @@ def test_more_ways_to_ask(folder):
     assert exported[1].startswith("Karin Abbot  probability")
 
 
+def test_an_export_is_certified_and_verified(folder):
+    commands = [c.replace("tinybert ", "python -m tinybert_jax ", 1) for c in block("certify").splitlines()]
+    run(commands[0], folder)
+    models = json.loads((folder / "runs/quickstart/certified/certificate.json").read_text())["models"]
+    results = json.loads((folder / "runs/quickstart/results.json").read_text())
+    assert models["student"]["f1"] == pytest.approx(results["student"]["f1"], abs=0.2)
+    assert models["ONNX int8"]["f1"] > models["undistilled student"]["f1"]
+    assert run(commands[1], folder).rstrip().endswith("agree exactly")
+
+
 @pytest.mark.parametrize("command", block("shown").strip().splitlines())
 def test_the_tables_print(command):
     rows = [line for line in run(command, ROOT).splitlines() if line.startswith("|")]

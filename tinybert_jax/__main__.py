@@ -14,6 +14,7 @@ COMMANDS = {
     "calibrate": ("calibrate", "tune on held-out data when a model says that there is no answer, and how sure it is"),
     "convert": ("convert", "write a checkpoint in another layout"),
     "export": ("export", "write a model for other programs to run: ONNX, StableHLO"),
+    "certify": ("certify", "measure what a model's files score, and verify that they are still those files"),
     "augment": ("augment.__main__", "write a data set with copies in which words are replaced"),
     "cache": ("cache", "list what is kept between runs, or remove it"),
 }

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import tyro
 
 from tinybert_jax.errors import UserError, run_script
-from tinybert_jax.hub import weights_digest
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.scoring.spans import NoAnswer
 
@@ -153,6 +152,7 @@ def _load(arguments: Arguments) -> "Answerer":
 
 def _answer_file(arguments: Arguments, questions: Path, output: Path) -> None:
     from tinybert_jax.inference.answer_file import answer_file, check_questions
+    from tinybert_jax.inference.loading import weights_digest
 
     counts = check_questions(questions, arguments.skip_bad)
     answerer = _load(arguments)

@@ -1,15 +1,21 @@
-"""Exports for other programs to run: `tinybert export MODEL OUT --to onnx|stablehlo [--int8]`.
+"""Exports for other programs to run: `tinybert export MODEL OUT --to onnx|stablehlo [--int8] [--data FILE]`.
 
 MODEL is anything that answers questions here. `onnx` writes the folder that onnxruntime, onnxruntime-web and
 transformers.js expect: onnx/model.onnx, with --int8 onnx/model_int8.onnx beside it, config and tokenizer. `stablehlo`
-writes model.stablehlo, which `jax.export` reads, for JAX programs that have neither this package nor Flax.
+writes model.stablehlo, which `jax.export` reads, for JAX programs that have neither this package nor Flax. With --data,
+what the ONNX files score is measured and certified in the folder: see `tinybert certify`.
 """
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import tyro
+
 from tinybert_jax.data.tokenizer import check_ids_fit, load_tokenizer
+from tinybert_jax.deploy import certificate
+from tinybert_jax.deploy.certificate_page import table
 from tinybert_jax.deploy.size import check_size
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.extras import require
@@ -22,7 +28,38 @@ from tinybert_jax.store.files import atomic_path, write_json
 Format = Literal["onnx", "stablehlo"]
 
 
-def export(model: str, out: Path, to: Format = "onnx", int8: bool = False) -> None:
+@dataclass(frozen=True)
+class Arguments:
+    """Write a question-answering model for other programs to run, into a new folder, whole or not at all.
+
+    Attributes:
+        model: a hub id, or a folder in any layout `load_pretrained` reads.
+        out: the folder to write; it must not exist yet.
+        to: what runs it: an ONNX runtime, or JAX alone.
+        int8: with onnx, writes a copy in eight bits too, about a quarter of the size.
+        data: with onnx, questions to measure the files and the model on: as `tinybert certify` has it.
+        teacher: with --data, the model that this one learned from, to compare with.
+        undistilled: with --data, this model's twin that was trained without distillation, to compare with.
+    """
+
+    model: tyro.conf.Positional[str]
+    out: tyro.conf.Positional[Path]
+    to: Format = "onnx"
+    int8: bool = False
+    data: str | None = None
+    teacher: str | None = None
+    undistilled: str | None = None
+
+
+def export(
+    model: str,
+    out: Path,
+    to: Format = "onnx",
+    int8: bool = False,
+    data: str | None = None,
+    teacher: str | None = None,
+    undistilled: str | None = None,
+) -> None:
     """Exports a question-answering model into a new folder, whole or not at all.
 
     Args:
@@ -30,18 +67,17 @@ def export(model: str, out: Path, to: Format = "onnx", int8: bool = False) -> No
         out: the folder to write; it must not exist yet.
         to: what runs it: an ONNX runtime, or JAX alone.
         int8: with onnx, writes a copy in eight bits too, about a quarter of the size.
+        data: with onnx, what the files and the model are measured on for a certificate; None for none.
+        teacher: with data, what else to compare with.
+        undistilled: likewise.
 
     Raises:
         UserError: the model cannot be loaded, has no trained head or no tokenizer, or is too large for one file; the
-            folder exists; or the extra "onnx" is not installed.
+            folder exists; the extra "onnx" is not installed; or, with data, as `certificate.certify`.
     """
-    if out.exists():
-        raise UserError(f"{out} exists already: name a new folder, or remove that one first")
-    if int8 and to != "onnx":
-        raise UserError(f"--int8 belongs to --to onnx, got --to {to}: leave it out")
-    if to == "onnx":
-        for package in ("onnx", "onnxruntime"):
-            require(package, "onnx")
+    _check(out, to, int8, data is not None, bool(teacher or undistilled))
+    others = certificate.others(teacher, model, undistilled)
+    questions = None if data is None else certificate.read_questions(data, others)
     folder = locate(model)
     check_size(load_config(folder))
     tokenizer = load_tokenizer(folder)
@@ -57,8 +93,25 @@ def export(model: str, out: Path, to: Format = "onnx", int8: bool = False) -> No
             _write_onnx(loaded, temporary / "onnx", int8)
         else:
             _write_stablehlo(loaded, temporary / "model.stablehlo")
+        if questions is not None:
+            print(table(certificate.certify(temporary, questions, others)))
     for path in sorted(path for path in out.rglob("model*") if path.is_file()):
         print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+
+
+def _check(out: Path, to: Format, int8: bool, certified: bool, compared: bool) -> None:
+    """Refuses what can be refused before anything is read."""
+    if out.exists():
+        raise UserError(f"{out} exists already: name a new folder, or remove that one first")
+    if int8 and to != "onnx":
+        raise UserError(f"--int8 belongs to --to onnx, got --to {to}: leave it out")
+    if certified and to != "onnx":
+        raise UserError(f"--data, for a certificate, belongs to --to onnx, got --to {to}: leave it out")
+    if compared and not certified:
+        raise UserError("--teacher and --undistilled are for a certificate: give the --data to measure on, too")
+    if to == "onnx":
+        for package in ("onnx", "onnxruntime"):
+            require(package, "onnx")
 
 
 def _write_onnx(model: Model, folder: Path, int8: bool) -> None:
@@ -81,9 +134,13 @@ def _write_stablehlo(model: Model, path: Path) -> None:
 
 def main() -> None:
     """The command line."""
-    import tyro
+    arguments = tyro.cli(Arguments, prog="tinybert export")
+    if arguments.data is not None:  # networks will run here
+        from tinybert_jax.run.runtime import configure
+        from tinybert_jax.store.cache import default_cache
 
-    tyro.cli(export, prog="tinybert export", config=(tyro.conf.PositionalRequiredArgs,))
+        configure(default_cache())
+    export(**vars(arguments))
 
 
 if __name__ == "__main__":

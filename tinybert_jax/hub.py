@@ -3,7 +3,6 @@
 The hub's clients decide where it is (HF_ENDPOINT), where snapshots are kept (HF_HOME) and who asks (HF_TOKEN).
 """
 
-import hashlib
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -138,21 +137,6 @@ def check_fetched(path: Path) -> None:
     with path.open("rb") as file:
         if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
             raise UserError(f"{path} is a Git LFS pointer, not the file: run `git lfs pull` in its folder")
-
-
-def weights_digest(name_or_path: str | Path) -> str:
-    """A SHA-256 of all files of weights in a model's folder, as they stand.
-
-    Raises:
-        UserError: as `locate`.
-    """
-    folder, digest = locate(name_or_path), hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix not in (".json", ".txt", ".md"):
-            digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} ".encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 def _fetch(name: str, revision: str | None) -> Path:

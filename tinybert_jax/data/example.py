@@ -1,5 +1,7 @@
 """A question, its context and its gold answers."""
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,3 +27,14 @@ class Example:
     def is_impossible(self) -> bool:
         """Whether the context does not answer the question."""
         return not self.answers
+
+
+def questions_digest(examples: Iterable[Example]) -> str:
+    """A SHA-256 of questions, their contexts, ids and titles, with all of their answers: not only those trained on."""
+    sha256, context = hashlib.sha256(), None
+    for example in examples:
+        if example.context != context:  # a paragraph's questions follow each other
+            context = example.context
+            sha256.update(repr(context).encode())
+        sha256.update(repr((example.id, example.question, example.answers, example.title)).encode())
+    return sha256.hexdigest()

@@ -118,6 +118,11 @@ def bare_backend(tokenizer: "PreTrainedTokenizerFast") -> "Tokenizer":
     return backend
 
 
+def tokenizer_digest(tokenizer: "PreTrainedTokenizerFast") -> str:
+    """A SHA-256 of all that decides which ids a text becomes."""
+    return hashlib.sha256(bare_backend(tokenizer).to_str().encode()).hexdigest()
+
+
 def text_rules(tokenizer: "PreTrainedTokenizerFast") -> dict[str, Any]:
     """All but the vocabulary that decides which tokens a text becomes."""
     content = json.loads(tokenizer.backend_tokenizer.to_str())

@@ -28,11 +28,6 @@ class OnnxNetwork(NamedTuple):
     config: BertConfig
     session: Any
 
-    @staticmethod
-    def is_in(folder: Path) -> bool:
-        """Whether a folder holds an export."""
-        return any((folder / name).is_file() for name in FILES)
-
     @classmethod
     def load(cls, folder: str | Path, file: str | None = None) -> "OnnxNetwork":
         """Loads the network of a folder that `tinybert export --to onnx` wrote.

@@ -5,7 +5,7 @@ A checkpoint holds an encoder and at most some of the heads; a tree, the encoder
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -32,8 +32,9 @@ def heads_of(config: BertConfig) -> tuple[Head, ...]:
     return ("question-answering", "masked-lm") if config.model_type == "bert" else ("question-answering",)
 
 
+@cache
 def shapes(config: BertConfig, head: Head) -> Mapping[TreePath, Any]:
-    """What the config promises of the encoder and a head, as shapes: nothing is computed.
+    """What the config promises of the encoder and a head, as shapes: nothing is computed, but the network is traced.
 
     Raises:
         UserError: the family cannot have this head here.

@@ -7,7 +7,8 @@ import hashlib
 
 from tinybert_jax.data import Dataset
 from tinybert_jax.data.arrow import ArrowExamples
-from tinybert_jax.data.tokenizer import bare_backend
+from tinybert_jax.data.example import questions_digest
+from tinybert_jax.data.tokenizer import tokenizer_digest
 from tinybert_jax.model import Model
 from tinybert_jax.run.prepare import Ingredients
 from tinybert_jax.store.digests import add_params
@@ -28,7 +29,7 @@ def digests(ingredients: Ingredients) -> dict[str, str]:
         data["augmented"] = [ingredients.augmented]
     found = {name: _of_model(model) for name, model in models.items() if model is not None}
     found |= {name: "-".join(map(_of_data, parts)) for name, parts in data.items()}
-    found["tokenizer"] = hashlib.sha256(bare_backend(ingredients.tokenizer).to_str().encode()).hexdigest()
+    found["tokenizer"] = tokenizer_digest(ingredients.tokenizer)
     if ingredients.candidates is not None:
         found["augment"] = ingredients.candidates.key
     return found
@@ -41,13 +42,6 @@ def _of_model(model: Model) -> str:
 
 
 def _of_data(data: Dataset) -> str:
-    """Of the questions, with all of their answers: those that scores are measured by, too."""
     if isinstance(data.examples, ArrowExamples):
         return data.key  # which is of the whole file
-    sha256, context = hashlib.sha256(), None
-    for example in data.examples:
-        if example.context != context:  # a paragraph's questions follow each other
-            context = example.context
-            sha256.update(repr(context).encode())
-        sha256.update(repr((example.id, example.question, example.answers, example.title)).encode())
-    return sha256.hexdigest()
+    return questions_digest(data.examples)

@@ -1,6 +1,7 @@
-"""Hashes of what decides a cache's content."""
+"""Hashes of files, and of what decides a cache's content."""
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,3 +22,9 @@ def add_params(digest: Any, params: Any) -> None:
         array = np.asarray(leaf, order="C")
         digest.update(repr((jax.tree_util.keystr(path), array.shape, array.dtype.name)).encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
