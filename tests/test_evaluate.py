@@ -126,6 +126,44 @@ def test_the_command_prints_a_comparison(data, two_files, monkeypatch, capsys):
     assert printed == evaluate.compare_predictions(str(data / "data.json"), *two_files)
 
 
+def test_two_models_are_compared_and_the_page_shows_both(data, tmp_path, monkeypatch, capsys):
+    model, page = str(data / "model"), tmp_path / "new" / "page.html"
+    arguments = ["--against", model, "--batch-size", "4", "--report", str(page), "--data", str(data / "data.json")]
+    # The flags are the first model's: the second goes by its own settings.
+    arguments += ["--answers.null-threshold", "1e9"]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", model, *arguments])
+    evaluate.main()
+    printed = json.loads(capsys.readouterr().out)
+    assert list(printed) == ["model", "against", "difference"]
+    own = evaluate.score_model(model, str(data / "data.json"), batch_size=4).metrics
+    assert printed["against"] == own
+    assert printed["model"]["NoAns_exact"] == 0
+    text = page.read_text()
+    assert f"{len(ids_and_golds(data / 'data.json'))} questions of" in text
+    assert "In use: 1e+09" in text
+    assert "In use: 0," in text
+
+
+def test_a_model_is_compared_with_a_file(data, two_files, tmp_path, monkeypatch, capsys):
+    arguments = [str(data / "model"), "--against", str(two_files[0]), "--batch-size", "4"]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments, "--data", str(data / "data.json")])
+    evaluate.main()
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["against"]["exact"] == 100.0
+    assert printed["difference"]["exact"]["mean"] < 0
+
+
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_a_page_needs_its_extra(data, two_files, tmp_path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)  # importing it raises
+    page = tmp_path / "page.html"
+    arguments = ["--predictions", str(two_files[0]), "--data", str(data / "data.json"), "--report", str(page)]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
+    with pytest.raises(UserError, match=rf"{package} must be installed .* pip install 'tinybert-jax\[report\]'"):
+        evaluate.main()
+    assert not page.exists()
+
+
 def test_a_comparison_names_the_file_that_lacks_questions(data, two_files, tmp_path):
     golds, half = two_files
     short = ids_and_golds(data / "data.json")
@@ -143,8 +181,10 @@ def test_a_comparison_names_the_file_that_lacks_questions(data, two_files, tmp_p
     [
         ([], "give either a MODEL or --predictions"),
         (["MODEL", "--predictions", "x.json"], "give either a MODEL or --predictions"),
-        (["--against", "x.json"], "--against compares two files of predictions"),
-        (["MODEL", "--against", "x.json"], "give the other one as --predictions FILE"),
+        (["--against", "x.json"], "give either a MODEL or --predictions"),
+        (["MODEL", "--against", "x.json"], "cannot read x.json"),
+        (["MODEL", "--against", "no/such/folder"], "no folder 'no/such/folder'"),
+        (["MODEL", "--report", "tests"], "--report must be a file to write, got the folder tests"),
         (["--predictions", "x", "--against", "y", "--null-odds", "z"], "leave them out with --against"),
         (["--predictions", "x", "--against", "y", "--threshold", "0"], "leave them out with --against"),
         (["--predictions", "missing.json", "--against", "y"], "cannot read missing.json"),

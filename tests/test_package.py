@@ -30,7 +30,13 @@ def names_of(requirements):
 
 
 # Modules that an extra's libraries are the whole point of; others import them in functions, once the extra is there.
-OF_AN_EXTRA = {"deploy/graph.py", "deploy/onnx.py", "deploy/quantisation.py"}
+OF_AN_EXTRA = {
+    "deploy/graph.py",
+    "deploy/onnx.py",
+    "deploy/quantisation.py",
+    "report/charts.py",
+    "report/page.py",
+}
 
 
 def modules_of(path):

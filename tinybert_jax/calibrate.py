@@ -16,16 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tyro
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from tinybert_jax.data import Example, build_windows, read_squad
 from tinybert_jax.errors import UserError, check, run_script
 from tinybert_jax.scoring import (
     Answers,
-    best_spans,
     best_thresholds,
     find_answers,
-    null_scores,
     question_scores,
     squad_metrics,
 )
@@ -33,7 +31,6 @@ from tinybert_jax.scoring.calibration import (
     calibration_error,
     fit_temperature,
     log_loss,
-    padded_options,
     risk_threshold,
     top_probability,
 )
@@ -70,13 +67,11 @@ class _Asked(NamedTuple):
     Attributes:
         examples: the questions.
         answers: what it says.
-        options: as `padded_options` has them.
         is_right: whether what it says is right.
     """
 
     examples: Sequence[Example]
     answers: Answers
-    options: Float[np.ndarray, "Q K"]
     is_right: Bool[np.ndarray, " Q"]
 
 
@@ -114,7 +109,7 @@ def calibrate(model: Path, data: str, max_wrong: float | None = None, batch_size
     after = dataclasses.replace(
         before,
         answers=dataclasses.replace(before.answers, null_threshold=threshold),
-        temperature=fit_temperature(asked.options, asked.is_right),
+        temperature=fit_temperature(asked.answers.options, asked.is_right),
         tuned_on={"data": _shown(data), "questions": len(examples), **how},
     )
     write_settings(model, after)
@@ -138,9 +133,7 @@ def _ask(loaded: "Loaded", examples: Sequence[Example], batch_size: int) -> _Ask
     windows = build_windows(examples, loaded.tokenizer, loaded.settings.windows)
     logits = predict_logits(loaded.network, windows, batch_size=batch_size)
     answers = find_answers(examples, windows, logits, config)
-    nulls = np.array(null_scores(windows, logits, len(examples)))
-    options = padded_options(best_spans(windows, logits, config), nulls, config.n_best)
-    return _Asked(examples, answers, options, _are_exact(examples, answers.predictions))
+    return _Asked(examples, answers, _are_exact(examples, answers.predictions))
 
 
 def _threshold(asked: _Asked, max_wrong: float | None) -> tuple[float, dict[str, Any]]:
@@ -158,7 +151,7 @@ def _figures(asked: _Asked, settings: "QASettings") -> dict[str, float]:
     spans, odds, at = asked.answers.best_spans, asked.answers.null_odds, settings.answers.null_threshold
     metrics = squad_metrics(asked.examples, spans, odds, at)
     given = np.array(list(odds.values())) <= at
-    probability = top_probability(asked.options, settings.temperature)
+    probability = top_probability(asked.answers.options, settings.temperature)
     return {
         "exact": metrics["exact"],
         "f1": metrics["f1"],

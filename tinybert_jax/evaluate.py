@@ -1,41 +1,40 @@
 """Score a model, or a file of predictions, by the official SQuAD rules.
 
-    python evaluate.py MODEL --data FILE [--output DIR]
+    python evaluate.py MODEL --data FILE [--output DIR] [--report PAGE.html]
+    python evaluate.py MODEL --against TEACHER --data FILE [--report PAGE.html]
     python evaluate.py --predictions predictions.json --data FILE [--null-odds null_odds.json] [--threshold X]
     python evaluate.py --predictions A.json --against B.json --data FILE
 
 Prints the official metrics as JSON on stdout, and 95% bootstrap intervals of exact and F1. With a model, --output also
 writes metrics.json, predictions.json, null_odds.json and best_spans.json: the answers as if there were one to each
-question, from which, with the odds, any script finds the best threshold. With --against, prints both files' metrics
-and how far A is ahead of B: the mean difference, its interval and its p-value by a paired bootstrap. FILE is SQuAD 1.1
-or 2.0 JSON, plain or gzipped, an .arrow file of `augment`, or a hub data set such as rajpurkar/squad_v2:validation;
-google/xquad/xquad.de:validation names a configuration, rajpurkar/squad_v2@main:validation a branch, tag or commit.
+question, from which, with the odds, any script finds the best threshold. With --against, prints both systems' metrics
+and how far the first is ahead: the mean difference, its interval and its p-value by a paired bootstrap. --report writes
+a page for people: the figures, drawn, and every question. FILE is SQuAD 1.1 or 2.0 JSON, plain or gzipped, an .arrow
+file of `augment`, or a hub data set such as rajpurkar/squad_v2:validation; google/xquad/xquad.de:validation names a
+configuration, rajpurkar/squad_v2@main:validation a branch, tag or commit.
 """
 
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
 from tinybert_jax.data import Dataset, Example, WindowConfig, build_windows, read_squad
 from tinybert_jax.errors import UserError, run_script
+from tinybert_jax.extras import require
 from tinybert_jax.model.config import Dtype
-from tinybert_jax.scoring import (
-    AnswerConfig,
-    metric_differences,
-    metric_intervals,
-    question_scores,
-    squad_metrics,
-)
+from tinybert_jax.report.systems import System, of_model, of_predictions
+from tinybert_jax.scoring import AnswerConfig, metric_differences
 from tinybert_jax.store.files import read_json
 
 if TYPE_CHECKING:
     from tinybert_jax.inference import Evaluation
+    from tinybert_jax.inference.loading import Loaded
 
 
 def score_predictions(
@@ -53,9 +52,7 @@ def compare_predictions(data: str, predictions: Path, against: Path) -> dict[str
         with means and intervals in percent, positive where `predictions` is the better file.
     """
     examples = read_squad(data, check_offsets=False)
-    ours, theirs = _score_file(examples, predictions), _score_file(examples, against)
-    difference = metric_differences(ours.questions, theirs.questions)
-    return {"predictions": ours.metrics, "against": theirs.metrics, "difference": difference}
+    return _compared("predictions", _score_file(examples, predictions), _score_file(examples, against))
 
 
 def score_model(
@@ -78,11 +75,23 @@ def score_model(
         batch_size: windows a forward.
         dtype: what matrix products compute in.
     """
-    from tinybert_jax.inference import evaluate, write_evaluation
     from tinybert_jax.inference.loading import load
 
     examples = read_squad(data, check_offsets=False)
-    network, tokenizer, settings = load(model, dtype)
+    return _evaluate(load(model, dtype), examples, output, windows, answers, batch_size)
+
+
+def _evaluate(
+    loaded: "Loaded",
+    examples: Sequence[Example],
+    output: Path | None,
+    windows: WindowConfig | None,
+    answers: AnswerConfig | None,
+    batch_size: int,
+) -> "Evaluation":
+    from tinybert_jax.inference import evaluate, write_evaluation
+
+    network, tokenizer, settings = loaded
     fitted = settings.windows if windows is None else windows.fitted(network.config.max_positions)
     dataset = Dataset(examples, build_windows(examples, tokenizer, fitted))
     evaluation = evaluate(network, dataset, answers or settings.answers, batch_size=batch_size)
@@ -91,24 +100,21 @@ def score_model(
     return evaluation
 
 
-class _Scores(NamedTuple):
-    """A file's metrics with their intervals, and the scores of single questions by metric and id."""
-
-    metrics: dict[str, Any]
-    questions: dict[str, dict[str, float]]
-
-
 def _score_file(
     examples: Sequence[Example], predictions: Path, null_odds: Path | None = None, threshold: float = 1.0
-) -> _Scores:
+) -> System:
     answers = _read_object(predictions)
     odds = None if null_odds is None else _read_object(null_odds)
     try:
-        questions = question_scores(examples, answers, odds, threshold)
+        return of_predictions(str(predictions), examples, answers, odds, threshold)
     except UserError as error:
         files = predictions if null_odds is None else f"{predictions} with {null_odds}"
         raise UserError(f"{files}: {error}") from error
-    return _Scores(squad_metrics(examples, answers, odds, threshold) | metric_intervals(questions), questions)
+
+
+def _compared(name: str, ours: System, theirs: System) -> dict[str, Any]:
+    difference = metric_differences(ours.scores, theirs.scores)
+    return {name: ours.metrics, "against": theirs.metrics, "difference": difference}
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -123,7 +129,7 @@ class Arguments:
     """Score a model, or a file of predictions, by the official SQuAD rules.
 
     Prints JSON: the official metrics in percent, and 95% bootstrap intervals of exact and F1. With --against, both
-    files' metrics and the difference between them, its interval and its two-sided p-value by a paired bootstrap.
+    systems' metrics and the difference between them, its interval and its two-sided p-value by a paired bootstrap.
 
     Attributes:
         model: a folder or a hub id, "owner/name" or "owner/name@revision"; leave it out with --predictions.
@@ -131,7 +137,10 @@ class Arguments:
             "owner/name[/configuration][@revision]:split".
         output: where a model's metrics, predictions, best spans and null odds are written.
         predictions: a JSON object, question id to answer, to score without a model.
-        against: with --predictions, a second such file: both are scored, and compared question by question.
+        against: what to compare with, question by question: a second model (a teacher, say), which goes by its own
+            windows and threshold, or a second file of predictions.
+        report: writes a page that needs no network: figures with intervals, charts, and the questions to look
+            through, with --against those that only one of both gets right. Needs the extra "report".
         null_odds: with --predictions, a JSON object, question id to how much the model favours no answer. The best
             thresholds are looked for among the answers in the file: those that are empty stay empty.
         threshold: with --predictions, odds above this count as no answer.
@@ -145,7 +154,8 @@ class Arguments:
     model: tyro.conf.Positional[str] = ""
     output: Path | None = None
     predictions: Path | None = None
-    against: Path | None = None
+    against: str | None = None
+    report: Path | None = None
     null_odds: Path | None = None
     threshold: float = 1.0
     windows: WindowConfig = WindowConfig()
@@ -155,30 +165,70 @@ class Arguments:
 
 
 def _check(arguments: Arguments) -> None:
-    if arguments.against is not None and arguments.predictions is None:
-        raise UserError("--against compares two files of predictions: give the other one as --predictions FILE")
     if bool(arguments.model) == (arguments.predictions is not None):
         raise UserError("give either a MODEL or --predictions FILE, and not both")
     if arguments.against is not None and (arguments.null_odds is not None or arguments.threshold != 1.0):
         raise UserError("--null-odds and --threshold belong to one file of predictions: leave them out with --against")
+    if arguments.report is not None:
+        if arguments.report.is_dir():
+            raise UserError(f"--report must be a file to write, got the folder {arguments.report}: add a name")
+        for package in ("jinja2", "matplotlib"):
+            require(package, "report")
 
 
 def _score(arguments: Arguments) -> dict[str, Any]:
-    if arguments.predictions is None:
-        evaluation = score_model(
-            arguments.model,
-            arguments.data,
-            arguments.output,
-            arguments.windows,
-            arguments.answers,
-            arguments.batch_size,
-            arguments.dtype,
-        )
-        print(_said(evaluation.config), file=sys.stderr)
-        return evaluation.metrics
+    examples = read_squad(arguments.data, check_offsets=False)
+    ready = [_first(arguments, examples)]
     if arguments.against is not None:
-        return compare_predictions(arguments.data, arguments.predictions, arguments.against)
-    return score_predictions(arguments.data, arguments.predictions, arguments.null_odds, arguments.threshold)
+        ready.append(_second(arguments, examples, arguments.against))
+    systems = [answered() for answered in ready]
+    if arguments.report is not None:
+        from tinybert_jax.report.page import write_report
+
+        write_report(arguments.report, arguments.data, examples, systems)
+    if len(systems) == 1:
+        return systems[0].metrics
+    return _compared("model" if arguments.model else "predictions", *systems)
+
+
+# A system about to answer: all that can be wrong with it has been looked at before the first takes its time.
+_Ready = Callable[[], System]
+
+
+def _first(arguments: Arguments, examples: Sequence[Example]) -> _Ready:
+    if arguments.predictions is None:
+        return _model(arguments, examples, arguments.model, arguments.output, arguments.windows, arguments.answers)
+    system = _score_file(examples, arguments.predictions, arguments.null_odds, arguments.threshold)
+    return lambda: system
+
+
+def _second(arguments: Arguments, examples: Sequence[Example], against: str) -> _Ready:
+    """What the first is compared with. A .json file holds predictions, and so does any other that is no network."""
+    path = Path(against)
+    if path.suffix != ".json" and not (path.is_file() and path.suffix != ".onnx"):
+        return _model(arguments, examples, against)
+    system = _score_file(examples, path)
+    return lambda: system
+
+
+def _model(
+    arguments: Arguments,
+    examples: Sequence[Example],
+    name: str,
+    output: Path | None = None,
+    windows: WindowConfig | None = None,
+    answers: AnswerConfig | None = None,
+) -> _Ready:
+    from tinybert_jax.inference.loading import load
+
+    loaded = load(name, arguments.dtype)
+
+    def answered() -> System:
+        evaluation = _evaluate(loaded, examples, output, windows, answers, arguments.batch_size)
+        print(f"{name}: {_said(evaluation.config)}", file=sys.stderr)
+        return of_model(name, examples, evaluation, loaded.settings.temperature)
+
+    return answered
 
 
 def _said(config: AnswerConfig) -> str:
@@ -192,12 +242,14 @@ def main() -> None:
     """Runs the command line."""
     arguments = tyro.cli(Arguments, prog="tinybert evaluate")
     _check(arguments)
-    if arguments.model:
-        from tinybert_jax.inference.settings import load_settings
+    if arguments.model or arguments.against:
         from tinybert_jax.run.runtime import configure
         from tinybert_jax.store.cache import default_cache
 
         configure(default_cache())
+    if arguments.model:
+        from tinybert_jax.inference.settings import load_settings
+
         # The model's own settings are the defaults of the flags, and which model it is had to be read first.
         settings = load_settings(arguments.model)
         own = dataclasses.replace(arguments, windows=settings.windows, answers=settings.answers)

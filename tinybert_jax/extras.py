@@ -9,7 +9,14 @@ from packaging.version import Version
 from tinybert_jax.errors import UserError
 
 # The least versions that the code here was written for; pyproject.toml says the same.
-_LEAST = {"onnx": "1.17", "onnxruntime": "1.20", "tensorboardX": "2.6.2", "wandb": "0.19"}
+_LEAST = {
+    "jinja2": "3.1",
+    "matplotlib": "3.9",
+    "onnx": "1.17",
+    "onnxruntime": "1.20",
+    "tensorboardX": "2.6.2",
+    "wandb": "0.19",
+}
 
 
 def require(package: str, extra: str) -> ModuleType:

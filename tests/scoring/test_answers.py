@@ -111,6 +111,9 @@ def test_no_answer_is_a_setting_that_gold_answers_do_not_decide(no_answer, text,
     answers = find_answers([question("a", *golds)], windows, logits, AnswerConfig(no_answer=no_answer))
     assert answers.predictions == {"a": text}
     assert answers.null_odds == {"a": 16}
+    # What is never given takes no part in the choice: the second token, both and the first are left.
+    never = no_answer == "never"
+    np.testing.assert_array_equal(answers.options[0, :4], [-np.inf if never else 18, 2, 1, 0])
 
 
 @pytest.mark.parametrize(

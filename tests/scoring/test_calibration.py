@@ -11,26 +11,24 @@ from tinybert_jax.scoring.calibration import (
     Guarantee,
     calibration_error,
     fit_temperature,
+    given_probability,
     log_loss,
-    padded_options,
     risk_threshold,
     top_probability,
 )
-from tinybert_jax.scoring.spans import Spans
-
-
-def test_options_are_no_answer_and_the_best_spans():
-    question = np.array([0, 0, 0, 2])
-    place = np.zeros(4, int)
-    spans = Spans(question, question, place, place + 1, np.array([3.0, 2.0, 1.0, 7.0], np.float32))
-    options = padded_options(spans, np.array([0.5, 1.5, 2.5]), n_best=2)
-    np.testing.assert_array_equal(options, [[0.5, 3, 2], [1.5, -np.inf, -np.inf], [2.5, 7, -np.inf]])
 
 
 def test_top_probability_by_hand():
     options = np.array([[1.0, 3.0, -np.inf], [2.0, 2.0, 2.0]])
     expected = [math.exp(1.5) / (math.exp(0.5) + math.exp(1.5)), 1 / 3]
     np.testing.assert_allclose(top_probability(options, 2.0), expected)
+
+
+def test_the_given_answer_need_not_be_the_likeliest():
+    options = np.array([[1.0, 3.0, -np.inf], [1.0, 3.0, -np.inf], [-np.inf, 2.0, 2.0], [5.0, -np.inf, -np.inf]])
+    given = given_probability(options, np.array([True, False, False, True]), 2.0)
+    likeliest = math.exp(1.5) / (math.exp(0.5) + math.exp(1.5))
+    np.testing.assert_allclose(given, [1 - likeliest, likeliest, 1 / 2, 1])
 
 
 def test_log_loss_and_calibration_error_by_hand():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.scoring.test_answers import CLS, make_logits, make_windows
-from tinybert_jax.scoring import AnswerConfig, best_spans, null_scores
+from tinybert_jax.scoring import AnswerConfig, Spans, best_spans, null_scores, padded_options
 
 
 def test_passages_of_one_question_are_ranked_together():
@@ -37,3 +37,11 @@ def test_is_null(no_answer):
     config = AnswerConfig(null_threshold=1.0, no_answer=no_answer)
     assert not config.is_null(1.0)
     assert config.is_null(1.1) == (no_answer == "allow")
+
+
+def test_options_are_no_answer_and_the_best_spans():
+    question = np.array([0, 0, 0, 2])
+    place = np.zeros(4, int)
+    spans = Spans(question, question, place, place + 1, np.array([3.0, 2.0, 1.0, 7.0], np.float32))
+    options = padded_options(spans, np.array([0.5, 1.5, 2.5]), n_best=2)
+    np.testing.assert_array_equal(options, [[0.5, 3, 2], [1.5, -np.inf, -np.inf], [2.5, 7, -np.inf]])

@@ -16,7 +16,7 @@ from tinybert_jax.scoring.metrics import (
     question_scores,
     squad_metrics,
 )
-from tinybert_jax.scoring.spans import AnswerConfig, Spans, best_spans, null_scores
+from tinybert_jax.scoring.spans import AnswerConfig, Spans, best_spans, null_scores, padded_options
 
 __all__ = [
     "NO_SPAN_ODDS",
@@ -35,6 +35,7 @@ __all__ = [
     "metric_intervals",
     "normalize_answer",
     "null_scores",
+    "padded_options",
     "paired_bootstrap",
     "question_scores",
     "squad_metrics",

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from tinybert_jax.data.example import Example
 from tinybert_jax.data.windows import Windows
 from tinybert_jax.errors import UserError
-from tinybert_jax.scoring.spans import AnswerConfig, Spans, best_spans, null_scores
+from tinybert_jax.scoring.spans import AnswerConfig, Spans, best_spans, null_scores, padded_options
 
 # The odds of a question whose context holds no token: surely no answer. Finite, as JSON knows no infinity.
 NO_SPAN_ODDS = float(np.finfo(np.float32).max)
@@ -23,11 +23,14 @@ class Answers(NamedTuple):
         null_odds: null score minus best span score, in logits.
         n_best: the best spans, best first, each {"text", "score", "start", "end"}: score in logits,
             context[start:end] == text. Equal texts are listed once.
+        options: what was chosen among, a row a question in their order, see `padded_options`: minus infinity for "no
+            answer" where it is never given though there is a span.
     """
 
     predictions: dict[str, str]
     null_odds: dict[str, float]
     n_best: dict[str, list[dict]]
+    options: Float[np.ndarray, "Q K"]
 
     @property
     def best_spans(self) -> dict[str, str]:
@@ -63,9 +66,13 @@ def find_answers(
     config = config or AnswerConfig()
     logits = np.asarray(logits, np.float32)
     check_inputs(examples, windows, logits)
-    spans = best_spans(windows, logits, config).by_question(len(examples))
-    answers = Answers({}, {}, {})
-    for example, own, null_score in zip(examples, spans, null_scores(windows, logits, len(examples)), strict=True):
+    spans = best_spans(windows, logits, config)
+    nulls = null_scores(windows, logits, len(examples))
+    options = padded_options(spans, np.array(nulls), config.n_best)
+    if config.no_answer == "never":
+        options[np.isfinite(options[:, 1]), 0] = -np.inf
+    answers = Answers({}, {}, {}, options)
+    for example, own, null_score in zip(examples, spans.by_question(len(examples)), nulls, strict=True):
         candidates = _distinct(example.context, own, config.n_best)
         odds = null_score - candidates[0]["score"] if candidates else NO_SPAN_ODDS
         answers.predictions[example.id] = "" if not candidates or config.is_null(odds) else candidates[0]["text"]

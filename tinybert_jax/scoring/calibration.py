@@ -9,30 +9,34 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from scipy.stats import binom
 
 from tinybert_jax.errors import UserError, check
-from tinybert_jax.scoring.spans import Spans
 
 _TEMPERATURES = (0.05, 20.0)  # the narrowest and the widest looked at; a trained model's is near 1
 _COVERAGES = 20  # shares of the questions tried, 5% to 100%
 
 
-def padded_options(
-    spans: Spans, null_scores: Float[np.ndarray, " Q"], n_best: int
-) -> Float[np.ndarray, "Q {n_best}+1"]:
-    """The scores among which each question's answer is chosen: "no answer", the best spans, and minus infinity."""
-    options = np.full((len(null_scores), n_best + 1), -np.inf)
-    options[:, 0] = null_scores
-    for row, own in zip(options, spans.by_question(len(options)), strict=True):
-        scores = own.score[:n_best]
-        row[1 : 1 + len(scores)] = scores
-    return options
-
-
 def top_probability(options: Float[np.ndarray, "Q K"], temperature: float) -> Float[np.ndarray, " Q"]:
     """The probability of each question's likeliest option: its part in a softmax of options / temperature."""
     return 1 / np.exp((options - options.max(axis=1, keepdims=True)) / temperature).sum(axis=1)
+
+
+def given_probability(
+    options: Float[np.ndarray, "Q K"], is_null: Bool[np.ndarray, " Q"], temperature: float
+) -> Float[np.ndarray, " Q"]:
+    """The probability of the answer that each question was given: "no answer" where `is_null`, else its best span.
+
+    With the threshold of "no answer" at 0 that is the likeliest option, else it need not be.
+
+    Args:
+        options: as `padded_options` has them.
+        is_null: whether "no answer" was given.
+        temperature: what scores are divided by.
+    """
+    shares = softmax(options / temperature, axis=1)
+    return np.where(is_null, shares[:, 0], shares[:, 1])
 
 
 def log_loss(probability: Float[np.ndarray, " Q"], is_right: Bool[np.ndarray, " Q"]) -> float:

@@ -111,6 +111,18 @@ def null_scores(
     return lowest.tolist()
 
 
+def padded_options(
+    spans: Spans, null_scores: Float[np.ndarray, " Q"], n_best: int
+) -> Float[np.ndarray, "Q {n_best}+1"]:
+    """The scores among which each question's answer is chosen: "no answer", the best spans, and minus infinity."""
+    options = np.full((len(null_scores), n_best + 1), -np.inf)
+    options[:, 0] = null_scores
+    for row, own in zip(options, spans.by_question(len(options)), strict=True):
+        scores = own.score[:n_best]
+        row[1 : 1 + len(scores)] = scores
+    return options
+
+
 class _Found(NamedTuple):
     """Spans as windows give them: passage, score, first and last token (flat)."""
 
