@@ -19,7 +19,7 @@ def unpacked(packed):
 def test_contexts_are_there_once_and_starts_count_as_scripts_do(examples, ours, theirs):
     packed = pack(examples, [ours, theirs])
     content = unpacked(packed)
-    assert packed.count == 5
+    assert packed.questions == 5
     assert content["contexts"] == [RIVER, TOWN]
     start = RIVER.index("Ada") + 1  # the wave is one character, and two UTF-16 units
     first, second, *_ = content["questions"]
@@ -59,8 +59,8 @@ def test_too_much_is_sampled_by_contexts():
     packed = pack(data, [system], most_bytes=most)
     content = unpacked(packed)
     assert 0.7 * most < len(packed.content) <= most
-    assert packed.count == len(content["questions"]) == 2 * len(content["contexts"])
+    assert packed.questions == len(content["questions"]) == 2 * len(content["contexts"])
     assert packed == pack(data, [system], most_bytes=most)
     order = [question[0] for question in content["questions"]]
     assert order == [example.id for example in data if example.id in set(order)]
-    assert pack(data, [system], most_bytes=60).count == 0
+    assert pack(data, [system], most_bytes=60).questions == 0

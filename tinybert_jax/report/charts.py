@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,7 +17,7 @@ from tinybert_jax.report.figures import Figures
 _INK, _GRID, _SYSTEMS = "#010203", "#010204", ("#010205", "#010206")
 _COLOURS = {_INK: "currentColor", _GRID: "var(--grid)", _SYSTEMS[0]: "var(--first)", _SYSTEMS[1]: "var(--second)"}
 _MARKERS = ("o", "D")  # systems are told apart without colours, too
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.edgecolor": _INK,
     "axes.facecolor": "none",
     "axes.labelcolor": _INK,

@@ -23,11 +23,11 @@ class Packed(NamedTuple):
             answers]], "contexts": [text]}. A gold is [text, start]; an answer, one a system, is [text, start, exact,
             F1 in percent, probability in percent or null]. Starts count UTF-16 units, as the script's texts do; -1
             where the text is not in the context.
-        count: how many questions it holds.
+        questions: how many it holds.
     """
 
     content: str
-    count: int
+    questions: int
 
 
 def pack(examples: Sequence[Example], systems: Sequence[System], most_bytes: int = MOST_BYTES) -> Packed:
