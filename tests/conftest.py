@@ -25,7 +25,7 @@ jaxtyping.install_import_hook(
 
 from tinybert_jax.augment.candidates import load_masked_lm
 from tinybert_jax.augment.rules import AugmentConfig
-from tinybert_jax.data import Answer, Batch, Example, load_tokenizer
+from tinybert_jax.data import Batch, Example, GoldAnswer, load_tokenizer
 from tinybert_jax.data.squad_writer import write_squad
 from tinybert_jax.data.windows import WindowConfig
 from tinybert_jax.distill import Intermediate, Prediction
@@ -209,7 +209,7 @@ def paragraphs():
         words = rng.choice([*WORDS, "the", "of", "7", ".", "xyz", "unknown"], length).tolist()
         context = " ".join(word.capitalize() if rng.random() < 0.2 else word for word in words)
         first = context.split(" ")[0]
-        answers = (Answer(first, 0),) if first else ()
+        answers = (GoldAnswer(first, 0),) if first else ()
         questions = [("a", answers), ("b", ())]
         made.append([Example(f"{number}{name}", "Who ?", context, golds, "T") for name, golds in questions])
     return made

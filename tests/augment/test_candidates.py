@@ -9,7 +9,7 @@ import pytest
 from tinybert_jax.augment import candidates as module
 from tinybert_jax.augment.candidates import Candidates, load_masked_lm
 from tinybert_jax.augment.rules import AugmentConfig
-from tinybert_jax.data import Answer, Example
+from tinybert_jax.data import Example, GoldAnswer
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertForMaskedLM, BertForQuestionAnswering, save_pretrained
 from tinybert_jax.run.presets import PRESETS
@@ -62,7 +62,7 @@ def test_candidates_stand_where_words_do(store, paragraphs, rules):
 
 def test_haystack_replaces_words_of_grammar_numbers_and_punctuation_too(store):
     text = "The river , of 7 ."
-    (found,) = store(dataclasses.replace(CONFIG, rules=HAYSTACK), [[Example("a", "", text, (Answer("river", 4),))]])
+    (found,) = store(dataclasses.replace(CONFIG, rules=HAYSTACK), [[Example("a", "", text, (GoldAnswer("river", 4),))]])
     assert [found.text[b:e] for b, e in zip(found.begin, found.end, strict=True)] == text.lower().split()
 
 

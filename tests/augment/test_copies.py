@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from tinybert_jax.augment.copies import Replaceable, cased_like, draw_copies, join_words
 from tinybert_jax.augment.rules import AugmentConfig, AugmentRules
 from tinybert_jax.augment.words import split_words
-from tinybert_jax.data import Answer, Example
+from tinybert_jax.data import Example, GoldAnswer
 from tinybert_jax.run.presets import PRESETS
 
 HAYSTACK, HUAWEI, RECOMMENDED = (PRESETS[name].augment for name in ("haystack", "huawei", "recommended"))
 CONTEXT = "The  Cat sat on 3 mats, e\u0301n fin."
 PARAGRAPH = [
-    Example("q1", "Who sat?", CONTEXT, (Answer("Cat", 5), Answer("The  Cat", 0)), "Cats"),
-    Example("q2", "On what?", CONTEXT, (Answer("3 mats", 16),), "Cats"),
+    Example("q1", "Who sat?", CONTEXT, (GoldAnswer("Cat", 5), GoldAnswer("The  Cat", 0)), "Cats"),
+    Example("q2", "On what?", CONTEXT, (GoldAnswer("3 mats", 16),), "Cats"),
     Example("q3", "Why?", CONTEXT, (), "Cats"),
 ]
 SAT = Replaceable(CONTEXT, [9, 28], [12, 31], [["stood", "lay"], ["fine", "good", "end"]])
@@ -84,7 +84,7 @@ def test_offsets_survive_whatever_is_replaced(data):
         cuts.append(cuts[-1] + len(segment))
     spans = [(cuts[i], cuts[i + 1]) for i in range(len(segments))]
     replaced, kept = spans[1::2], spans[0::2]
-    answers = tuple(Answer(context[b:e], b) for b, e in kept if e > b)
+    answers = tuple(GoldAnswer(context[b:e], b) for b, e in kept if e > b)
     replaceable = Replaceable(
         context,
         [begin for begin, _ in replaced],

@@ -5,15 +5,15 @@ import pytest
 from tinybert_jax.augment.copies import Replaceable
 from tinybert_jax.augment.rules import AugmentConfig, AugmentRules, may_replace, word_allowed
 from tinybert_jax.augment.words import split_words
-from tinybert_jax.data import Answer, Example
+from tinybert_jax.data import Example, GoldAnswer
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.presets import PRESETS
 
 CONTEXT = "The  Cat sat on 3 mats, e\u0301n fin."
 HAYSTACK, HUAWEI, RECOMMENDED = (PRESETS[name].augment for name in ("haystack", "huawei", "recommended"))
 PARAGRAPH = [
-    Example("q1", "Who sat?", CONTEXT, (Answer("Cat", 5), Answer("The  Cat", 0)), "Cats"),
-    Example("q2", "On what?", CONTEXT, (Answer("3 mats", 16),), "Cats"),
+    Example("q1", "Who sat?", CONTEXT, (GoldAnswer("Cat", 5), GoldAnswer("The  Cat", 0)), "Cats"),
+    Example("q2", "On what?", CONTEXT, (GoldAnswer("3 mats", 16),), "Cats"),
     Example("q3", "Why?", CONTEXT, (), "Cats"),
 ]
 SAT = Replaceable(CONTEXT, [9, 28], [12, 31], [["stood", "lay"], ["fine", "good", "end"]])
@@ -44,7 +44,7 @@ def test_letters_are_of_any_script_and_a_to_z_are_not():
 
 def test_an_answer_protects_words_it_only_touches(tokenizer):
     (words,) = split_words(["overlapping words here"], tokenizer)
-    paragraph = [Example("q", "", "overlapping words here", (Answer("lapping wor", 4),))]
+    paragraph = [Example("q", "", "overlapping words here", (GoldAnswer("lapping wor", 4),))]
     assert may_replace(words, paragraph, RECOMMENDED).tolist() == [False, False, False]  # "here" is a stop word
     assert may_replace(words, paragraph, AugmentRules(stop_words=True)).tolist() == [False, False, True]
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tinybert_jax.data import Answer, Example, read_squad
+from tinybert_jax.data import Example, GoldAnswer, read_squad
 from tinybert_jax.data.hub_rows import HUB_SOURCE
 from tinybert_jax.errors import UserError
 
@@ -53,7 +53,7 @@ def test_other_names_are_none_of_the_hub_s(source):
 def test_reads_a_hub_data_set(hub):
     hub.rows = [hub_row(), hub_row("q2", (), (), context="".join(list(CONTEXT)))]
     first, second = read_squad("rajpurkar/squad_v2:validation")
-    assert first == Example("q1", "Where?", CONTEXT, (Answer("Kraków", 26),), "T")
+    assert first == Example("q1", "Where?", CONTEXT, (GoldAnswer("Kraków", 26),), "T")
     assert second.is_impossible
     assert second.context is first.context
 
@@ -65,13 +65,13 @@ def test_integer_ids_become_strings(hub):
 
 def test_answers_may_be_a_list_of_their_own(hub):
     hub.rows = [hub_row(answers=[{"text": "Kraków", "answer_start": 26}])]
-    assert read_squad("a/b:c")[0].answers == (Answer("Kraków", 26),)
+    assert read_squad("a/b:c")[0].answers == (GoldAnswer("Kraków", 26),)
 
 
 def test_scoring_needs_no_offsets(hub):
     hub.rows = [hub_row(starts=(3,)), hub_row("q2", answers={"text": ["Kraków"]})]
     examples = read_squad("a/b:c", check_offsets=False)
-    assert [example.answers for example in examples] == [(Answer("Kraków", 3),), (Answer("Kraków", -1),)]
+    assert [example.answers for example in examples] == [(GoldAnswer("Kraków", 3),), (GoldAnswer("Kraków", -1),)]
     hub.rows = [hub_row(starts=())]
     with pytest.raises(UserError, match="got 1 and 0"):
         read_squad("a/b:c", check_offsets=False)

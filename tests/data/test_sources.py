@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tinybert_jax.data import Answer, Example, arrow, read_squad
+from tinybert_jax.data import Example, GoldAnswer, arrow, read_squad
 from tinybert_jax.data.sources import FILE_READERS
 from tinybert_jax.errors import UserError
 
@@ -64,9 +64,9 @@ def test_every_source_is_tested():
 def test_sources_give_the_same_examples(read):
     examples = read(row(), row("q2", [], question="Why?"), row("q3", [("Kraków", 26), ("in Kraków", 23)]))
     expected = [
-        Example("q1", "Where?", CONTEXT, (Answer("Kraków", 26),), "T"),
+        Example("q1", "Where?", CONTEXT, (GoldAnswer("Kraków", 26),), "T"),
         Example("q2", "Why?", CONTEXT, (), "T"),
-        Example("q3", "Where?", CONTEXT, (Answer("Kraków", 26), Answer("in Kraków", 23)), "T"),
+        Example("q3", "Where?", CONTEXT, (GoldAnswer("Kraków", 26), GoldAnswer("in Kraków", 23)), "T"),
     ]
     assert len(examples) == 3
     assert list(examples) == [examples[i] for i in range(3)] == expected
@@ -90,8 +90,8 @@ def test_sources_refuse_the_same_rows(read, rows, message):
 
 def test_scoring_needs_no_offsets_from_any_source(read):
     examples = read(row("a", [("Kraków", 5)]), row("b", [("Paris", 99)]), check_offsets=False)
-    assert [example.answers for example in examples] == [(Answer("Kraków", 5),), (Answer("Paris", 99),)]
-    assert examples[1].answers == (Answer("Paris", 99),)
+    assert [example.answers for example in examples] == [(GoldAnswer("Kraków", 5),), (GoldAnswer("Paris", 99),)]
+    assert examples[1].answers == (GoldAnswer("Paris", 99),)
     with pytest.raises(UserError, match="repeat: 'a'"):
         read(row("a"), row("a"), check_offsets=False)
 

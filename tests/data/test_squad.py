@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tinybert_jax.data import Answer, Example, read_squad
+from tinybert_jax.data import Example, GoldAnswer, read_squad
 from tinybert_jax.errors import UserError
 
 CONTEXT = "Zoë found 3 naïve mice in Kraków. The mice were white."
@@ -41,7 +41,7 @@ def test_reads_answerable_and_impossible_questions(write):
         )
     )
     assert read_squad(path) == [
-        Example("a", "Where?", CONTEXT, (Answer("Kraków", 26), Answer("in Kraków", 23)), "Mice"),
+        Example("a", "Where?", CONTEXT, (GoldAnswer("Kraków", 26), GoldAnswer("in Kraków", 23)), "Mice"),
         Example("b", "Where?", CONTEXT, (), "Mice"),
     ]
     assert [example.is_impossible for example in read_squad(str(path))] == [False, True]
@@ -83,7 +83,7 @@ def test_scoring_needs_no_offsets(write):
     bare["answers"] = [{"text": "Kraków"}]
     path = write(squad(question("a", [("Kraków", 5)]), bare))
     examples = read_squad(path, check_offsets=False)
-    assert [example.answers for example in examples] == [(Answer("Kraków", 5),), (Answer("Kraków", -1),)]
+    assert [example.answers for example in examples] == [(GoldAnswer("Kraków", 5),), (GoldAnswer("Kraków", -1),)]
     with pytest.raises(UserError):
         read_squad(path)
 
@@ -154,4 +154,4 @@ def test_any_text_survives_the_round_trip(write, context, data):
     text = context[start : data.draw(st.integers(start + 1, len(context)))]
     gold = {"id": "q", "question": text, "answers": [{"text": text, "answer_start": start}]}
     path = write({"data": [{"title": text, "paragraphs": [{"context": context, "qas": [gold]}]}]})
-    assert read_squad(path) == [Example("q", text, context, (Answer(text, start),), text)]
+    assert read_squad(path) == [Example("q", text, context, (GoldAnswer(text, start),), text)]

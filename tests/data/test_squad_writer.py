@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinybert_jax.data import Answer, Example, read_squad
+from tinybert_jax.data import Example, GoldAnswer, read_squad
 from tinybert_jax.data.squad_writer import paragraphs_of, write_squad
 from tinybert_jax.errors import UserError
 
 EXAMPLES = [
-    Example("1", "Who?", 'A "cat"\n\u2028 sat é👩', (Answer("cat", 3), Answer("A", 0)), "One"),
+    Example("1", "Who?", 'A "cat"\n\u2028 sat é👩', (GoldAnswer("cat", 3), GoldAnswer("A", 0)), "One"),
     Example("2", "Why?", 'A "cat"\n\u2028 sat é👩', (), "One"),
-    Example("3", "What?", "Another", (Answer("other", 2),), "One"),
+    Example("3", "What?", "Another", (GoldAnswer("other", 2),), "One"),
     Example("4", "When?", "Another", (), "Two"),
     Example("5", "Where?", "", (), ""),
 ]

@@ -4,11 +4,11 @@ from dataclasses import fields
 
 import numpy as np
 
-from tinybert_jax.data import Answer, Example, Windows
+from tinybert_jax.data import Example, GoldAnswer, Windows
 
 
 def example(context, question="q", answers=(), id_="id"):
-    return Example(id_, question, context, tuple(Answer(*answer) for answer in answers))
+    return Example(id_, question, context, tuple(GoldAnswer(*answer) for answer in answers))
 
 
 def columns(windows):

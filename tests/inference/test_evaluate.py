@@ -1,11 +1,11 @@
-from tinybert_jax.data import Answer, Dataset, Example
+from tinybert_jax.data import Dataset, Example, GoldAnswer
 from tinybert_jax.inference import JaxNetwork, evaluate, write_evaluation
 from tinybert_jax.scoring import AnswerConfig
 
 
 def test_evaluation_scores_and_writes_what_it_found(model, windows_of, tmp_path):
     windows = windows_of([9, 7])
-    examples = [Example("q1", "?", "abcde", (Answer("b", 1),)), Example("q2", "?", "xyz", ())]
+    examples = [Example("q1", "?", "abcde", (GoldAnswer("b", 1),)), Example("q2", "?", "xyz", ())]
     evaluation = evaluate(JaxNetwork(model), Dataset(examples, windows), batch_size=2, buckets=(16,))
     assert evaluation.metrics["total"] == 2
     assert set(evaluation.answers.predictions) == {"q1", "q2"}
@@ -21,7 +21,7 @@ def test_the_best_thresholds_do_not_depend_on_the_one_in_use(model, windows_of):
     found = evaluate(JaxNetwork(model), Dataset(blank, windows_of(lengths)), buckets=(16,)).answers
     surest = sorted(found.null_odds, key=lambda key: found.null_odds[key])
     # The question that favours an answer most and the one after it have theirs; the others have none.
-    golds = {key: (Answer(found.best_spans[key], 0),) for key in surest[:2]}
+    golds = {key: (GoldAnswer(found.best_spans[key], 0),) for key in surest[:2]}
     data = Dataset([Example(str(i), "?", context, golds.get(str(i), ())) for i in range(4)], windows_of(lengths))
 
     def metrics(threshold):

@@ -9,9 +9,9 @@ import optax
 import pytest
 
 from tinybert_jax.data import (
-    Answer,
     Epochs,
     Example,
+    GoldAnswer,
     WindowConfig,
     Windows,
     build_windows,
@@ -32,9 +32,9 @@ from tinybert_jax.store.npy import npy_header
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijkl"]
 WINDOWS = WindowConfig(max_seq_len=12, doc_stride=2, max_question_len=4)
 EXAMPLES = [
-    Example("1", "a b", "c d e f g h i j k l a b c", (Answer("d e", 2),)),
+    Example("1", "a b", "c d e f g h i j k l a b c", (GoldAnswer("d e", 2),)),
     Example("2", "c", "a b c", ()),
-    Example("3", "d e", "a b c d e f g h i", (Answer("i", 16),)),
+    Example("3", "d e", "a b c d e f g h i", (GoldAnswer("i", 16),)),
     Example("4", "f", "k l", ()),
 ]
 BATCHES = {"batch_size": 2, "buckets": (8, 12)}
@@ -169,7 +169,7 @@ def test_every_ingredient_of_the_windows_changes_the_key(tokenizer, tmp_path):
     examples = [
         [replace(example, question="a c"), *rest],
         [replace(example, context="c d e f g h i j k l a b b"), *rest],
-        [replace(example, answers=(Answer("d", 2),)), *rest],
+        [replace(example, answers=(GoldAnswer("d", 2),)), *rest],
         [replace(example, answers=()), *rest],
         rest,
         [*rest, example],

@@ -3,16 +3,18 @@
 import numpy as np
 import pytest
 
-from tinybert_jax.data import Answer, Example
+from tinybert_jax.data import Example, GoldAnswer
 from tinybert_jax.report.systems import of_predictions
 
 RIVER = "The river Tarn 🌊 is long. </script><b>Old</b> Ada swam in it in 1901."
 TOWN = "The town has $100 & a <i>mill</i>."
 EXAMPLES = [
-    Example("q1", "Who swam in it?", RIVER, (Answer("Ada", RIVER.index("Ada")),)),
-    Example("q2", "In what year did Ada swim?", RIVER, (Answer("in 1901", 59), Answer("1901", RIVER.index("1901")))),
+    Example("q1", "Who swam in it?", RIVER, (GoldAnswer("Ada", RIVER.index("Ada")),)),
+    Example(
+        "q2", "In what year did Ada swim?", RIVER, (GoldAnswer("in 1901", 59), GoldAnswer("1901", RIVER.index("1901")))
+    ),
     Example("q3", "Which river is short?", RIVER, ()),
-    Example("q4", "What has the town?", TOWN, (Answer("$100", TOWN.index("$100")),)),
+    Example("q4", "What has the town?", TOWN, (GoldAnswer("$100", TOWN.index("$100")),)),
     Example("q5", "How much <i>milk</i> has it?", TOWN, ()),
 ]
 # Right answers: q1, q3 as long as the threshold is below 1, q4 half right, q5 below 3.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.report.conftest import ODDS, SPANS
-from tinybert_jax.data import Answer, Example
+from tinybert_jax.data import Example, GoldAnswer
 from tinybert_jax.report.figures import groups, overview, question_word, reliability, threshold_curve
 from tinybert_jax.report.systems import of_predictions
 from tinybert_jax.scoring import NO_SPAN_ODDS, squad_metrics
@@ -60,7 +60,7 @@ def test_shares_of_nothing_are_left_open(theirs):
 
 
 def test_many_thresholds_are_thinned_out():
-    many = [Example(str(i), "?", "a", (Answer("a", 0),)) for i in range(1000)]
+    many = [Example(str(i), "?", "a", (GoldAnswer("a", 0),)) for i in range(1000)]
     system = of_predictions("x", many, {str(i): "a" for i in range(1000)}, {str(i): float(i) for i in range(1000)})
     curve = threshold_curve(many, system)
     assert (len(curve["threshold"]), curve["threshold"][0], curve["threshold"][-1]) == (201, 0, 999)
@@ -122,7 +122,7 @@ def test_contexts_fall_into_five_groups_of_like_size():
 
 
 def test_long_answers():
-    data = [Example(str(n), "?", "a " * n, (Answer("a " * n, 0),)) for n in (4, 5, 6, 10, 11)]
+    data = [Example(str(n), "?", "a " * n, (GoldAnswer("a " * n, 0),)) for n in (4, 5, 6, 10, 11)]
     rows = groups(data, [of_predictions("x", data, {example.id: "" for example in data})])["answer length"]
     assert [(row["label"], row["count"]) for row in rows] == [
         ("4–5 words", 2),

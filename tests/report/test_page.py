@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.browser import chromium, complaints, requests
-from tinybert_jax.data import Answer, Example
+from tinybert_jax.data import Example, GoldAnswer
 from tinybert_jax.report.page import labels, write_report
 from tinybert_jax.report.questions import MOST_BYTES, pack
 from tinybert_jax.report.systems import of_predictions
@@ -158,7 +158,7 @@ def test_nothing_is_asked_of_the_network(browser, page):
 
 
 def test_pages_are_turned(browser, tmp_path, examples):
-    many = [Example(f"{n}", "Who?", "It was Ada.", (Answer("Ada", 7),)) for n in range(45)]
+    many = [Example(f"{n}", "Who?", "It was Ada.", (GoldAnswer("Ada", 7),)) for n in range(45)]
     system = of_predictions("x", many, {str(n): "Ada" if n % 2 else "" for n in range(45)})
     write_report(tmp_path / "page.html", "many.json", many, [system])
     open_page(browser, tmp_path / "page.html")

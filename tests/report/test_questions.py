@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from tests.report.conftest import RIVER, TOWN
-from tinybert_jax.data import Answer, Example
+from tinybert_jax.data import Example, GoldAnswer
 from tinybert_jax.report.questions import pack
 from tinybert_jax.report.systems import of_predictions
 
@@ -44,7 +44,7 @@ def test_what_is_not_in_the_context_has_no_place(examples):
 
 
 def test_half_a_surrogate_pair_is_carried_over():
-    example = Example("x", "?", "a \ud83c b", (Answer("b", 4),))
+    example = Example("x", "?", "a \ud83c b", (GoldAnswer("b", 4),))
     content = unpacked(pack([example], [of_predictions("x", [example], {"x": "b"})]))
     assert content["questions"][0][4] == [["b", 4]]
 

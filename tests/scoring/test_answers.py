@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tinybert_jax.data import Answer, Example
+from tinybert_jax.data import Example, GoldAnswer
 from tinybert_jax.data.windows import Windows
 from tinybert_jax.errors import UserError
 from tinybert_jax.scoring import AnswerConfig, find_answers
@@ -16,7 +16,7 @@ BEGIN = QUESTION_LEN + 2  # [CLS] question [SEP]
 
 
 def question(name: str, *golds: str, context: str = CONTEXT) -> Example:
-    return Example(name, "?", context, tuple(Answer(gold, context.index(gold)) for gold in golds))
+    return Example(name, "?", context, tuple(GoldAnswer(gold, context.index(gold)) for gold in golds))
 
 
 def make_windows(*parts: tuple[int, int, int]) -> Windows:

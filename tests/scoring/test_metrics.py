@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinybert_jax.data import Answer, Example
+from tinybert_jax.data import Example, GoldAnswer
 from tinybert_jax.errors import UserError
 from tinybert_jax.scoring import (
     best_thresholds,
@@ -19,7 +19,7 @@ from tinybert_jax.scoring import (
 
 
 def question(name: str, *golds: str) -> Example:
-    return Example(name, "?", "context", tuple(Answer(gold, 0) for gold in golds))
+    return Example(name, "?", "context", tuple(GoldAnswer(gold, 0) for gold in golds))
 
 
 @pytest.mark.parametrize(

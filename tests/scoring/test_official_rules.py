@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinybert_jax.data import Answer, Example, read_squad
+from tinybert_jax.data import Example, GoldAnswer, read_squad
 from tinybert_jax.scoring import exact_score, f1_score, normalize_answer, question_scores, squad_metrics
 
 
@@ -57,7 +57,7 @@ def files(draw):
 
 def examples_of(squad) -> list[Example]:
     qas = [qa for article in squad["data"] for paragraph in article["paragraphs"] for qa in paragraph["qas"]]
-    return [Example(qa["id"], "?", "", tuple(Answer(gold["text"], -1) for gold in qa["answers"])) for qa in qas]
+    return [Example(qa["id"], "?", "", tuple(GoldAnswer(gold["text"], -1) for gold in qa["answers"])) for qa in qas]
 
 
 @given(TEXT, TEXT)

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinybert_jax.augment.rules import AugmentConfig, AugmentRules
 from tinybert_jax.augment.words import Words
-from tinybert_jax.data.example import Answer, Example
+from tinybert_jax.data.example import Example, GoldAnswer
 from tinybert_jax.errors import UserError
 
 
@@ -92,14 +92,14 @@ def draw_copies(
                 continue
             seen.add(context)
         moved = [
-            Answer(answer.text, answer.start + shift)
+            GoldAnswer(answer.text, answer.start + shift)
             for answer, shift in zip(answers, np.cumsum(grown)[before].tolist(), strict=True)
         ]
         yield _copy(paragraph, context, iter(moved), copy, rules)
 
 
 def _copy(
-    paragraph: Sequence[Example], context: str, answers: Iterator[Answer], number: int, rules: AugmentRules
+    paragraph: Sequence[Example], context: str, answers: Iterator[GoldAnswer], number: int, rules: AugmentRules
 ) -> list[Example]:
     kept = rules.answers == "keep"
     return [

@@ -2,18 +2,18 @@
 
 from tinybert_jax.data.batches import Batch, Epochs, collate, default_buckets, eval_batches
 from tinybert_jax.data.dataset import Dataset, read_dataset
-from tinybert_jax.data.example import Answer, Example
+from tinybert_jax.data.example import Example, GoldAnswer
 from tinybert_jax.data.sources import read_squad
 from tinybert_jax.data.tokenizer import load_tokenizer
 from tinybert_jax.data.window_cache import load_windows
 from tinybert_jax.data.windows import WindowConfig, Windows, build_windows
 
 __all__ = [
-    "Answer",
     "Batch",
     "Dataset",
     "Epochs",
     "Example",
+    "GoldAnswer",
     "WindowConfig",
     "Windows",
     "build_windows",

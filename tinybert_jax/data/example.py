@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 
-class Answer(NamedTuple):
+class GoldAnswer(NamedTuple):
     """A gold answer: its text, and the character offset at which it stands in the context."""
 
     text: str
@@ -20,7 +20,7 @@ class Example:
     id: str
     question: str
     context: str
-    answers: tuple[Answer, ...]
+    answers: tuple[GoldAnswer, ...]
     title: str = ""
 
     @property

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinybert_jax.data.example import Answer, Example
+from tinybert_jax.data.example import Example, GoldAnswer
 from tinybert_jax.errors import UserError
 
 
@@ -125,7 +125,7 @@ def field(node: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any
     return value
 
 
-def _answers(fields: Any, where: str, check_offsets: bool) -> tuple[Answer, ...]:
+def _answers(fields: Any, where: str, check_offsets: bool) -> tuple[GoldAnswer, ...]:
     golds = field(fields, "answers", (list, dict), where)
     if isinstance(golds, dict):
         golds = _transposed(golds, f"{where}.answers", check_offsets)
@@ -134,7 +134,7 @@ def _answers(fields: Any, where: str, check_offsets: bool) -> tuple[Answer, ...]
         gold_where = f"{where}.answers[{g}]"
         text = field(gold, "text", str, gold_where)
         known = check_offsets or "answer_start" in gold
-        answers.append(Answer(text, field(gold, "answer_start", int, gold_where) if known else -1))
+        answers.append(GoldAnswer(text, field(gold, "answer_start", int, gold_where) if known else -1))
     return tuple(answers)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tinybert_jax.data import Answer, Dataset, Example, build_windows
+from tinybert_jax.data import Dataset, Example, GoldAnswer, build_windows
 from tinybert_jax.inference import Answerer, evaluate
 from tinybert_jax.inference.loading import Loaded
 from tinybert_jax.model.tree import shapes
@@ -70,7 +70,7 @@ def answered_by(model: Loaded, examples: Sequence[Example]) -> list[Example]:
     said = evaluate(model.network, data, settings).answers.predictions
     texts = [said[example.id] for example in examples]
     return [
-        replace(example, answers=(Answer(text, -1),) if text else ())
+        replace(example, answers=(GoldAnswer(text, -1),) if text else ())
         for example, text in zip(examples, texts, strict=True)
     ]
 
