@@ -89,6 +89,9 @@ def test_more_ways_to_ask(folder):
     assert "of notes/town.txt" in printed[0].splitlines()[0]
     assert json.loads((folder / "answers.jsonl").read_text())["text"] == "2400"
     assert "text='Karin Abbot', start=71, end=82" in run(f"python -c {shlex.quote(block('answerer'))}", folder)
+    card = (folder / "runs/quickstart/export/README.md").read_text()
+    ours = re.findall(r"```python\n(.*?)```", card, re.DOTALL)[1].replace("path/to/model", "runs/quickstart/export")
+    assert run(f"python -c {shlex.quote(ours)}", folder).strip()
     for command in block("calibrate").strip().splitlines():
         tuned = json.loads(run(command.replace("tinybert ", "python -m tinybert_jax "), folder))
         assert tuned["after"]["log_loss"] < tuned["before"]["log_loss"]

@@ -6,12 +6,15 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 from jaxtyping import Float
 
-from tinybert_jax.data import Batch, default_buckets
-from tinybert_jax.model import BertForQuestionAnswering, Model, forward, freeze
+from tinybert_jax.data import Batch
+from tinybert_jax.inference.parts import logits_in_parts
+from tinybert_jax.model import BertForQuestionAnswering, Model, freeze
 from tinybert_jax.model.bert import Params
 from tinybert_jax.model.config import BertConfig
 from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.sharding import data_mesh, replicate, shard_batch
+
+_LENGTHS = (*range(32, 256, 32), *range(256, 512, 64))
 
 
 @runtime_checkable
@@ -40,17 +43,22 @@ class Network(Protocol):
 class JaxNetwork:
     """A network on all devices of this process: parameters on each, batches split over them."""
 
-    def __init__(self, model: Model) -> None:
-        """Copies the parameters to the devices, matrices in what the config computes in."""
+    def __init__(self, model: Model, platform: Platform | None = None) -> None:
+        """Copies the parameters to the devices, matrices in what the config computes in.
+
+        Args:
+            model: the network and its parameters.
+            platform: how to compute; None for what is fastest without a gradient.
+        """
         self.config = model.config
         self._mesh = data_mesh()
-        self._module = model.network.clone(platform=Platform.of(self._mesh))
+        self._module = model.network.clone(platform=platform or Platform.for_inference(self._mesh))
         self._params = replicate(freeze(model.params, model.config.dtype), self._mesh)
         self.row_multiple: int = self._mesh.size
 
     def lengths(self, longest: int) -> tuple[int, ...]:
-        """The default buckets and two shorter ones: a question about a sentence or two is the commonest there is."""
-        return tuple(length for length in (32, 64) if length < longest) + default_buckets(longest)
+        """Closer than those of training: each is compiled once, and kept, while padding is paid for at every batch."""
+        return (*(length for length in _LENGTHS if length < longest), longest)
 
     def __call__(self, batch: Batch) -> Float[jax.Array, "B T 2"]:
         """Dispatches the forward, and does not wait for it."""
@@ -59,4 +67,4 @@ class JaxNetwork:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _logits(model: BertForQuestionAnswering, params: Params, batch: Batch) -> Float[jax.Array, "B T 2"]:
-    return forward(model, params, batch).logits
+    return logits_in_parts(model, params, batch)

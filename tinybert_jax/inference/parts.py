@@ -16,15 +16,16 @@ def logits_in_parts(model: BertForQuestionAnswering, params: Params, batch: Batc
         params: its parameters.
         batch: B texts of T tokens.
     """
-    texts = _texts_at_once(*batch.input_ids.shape, model.platform.tokens_at_once)
+    rows, length = batch.input_ids.shape
+    texts = _texts_at_once(rows, length, model.platform.tokens_at_once)
 
     def logits(part: Batch) -> jax.Array:
         return forward(model, params, part).logits
 
-    if texts == len(batch.input_ids):
+    if texts == rows:
         return logits(batch)
     parts = jax.tree.map(lambda x: x.reshape(-1, texts, *x.shape[1:]), batch)
-    return jax.lax.map(logits, parts).reshape(*batch.input_ids.shape, 2)
+    return jax.lax.map(logits, parts).reshape(rows, length, 2)
 
 
 def _texts_at_once(texts: int, length: int, tokens: int) -> int:

@@ -35,9 +35,8 @@ class Embeddings(Module):
         x = self.look_up("word_embeddings", c.vocab_size, ids, never_trained=c.pad_token_id)
         if c.model_type == "roberta":
             real = ids != c.pad_token_id
-            positions = (
-                c.pad_token_id + jnp.cumsum(real, axis=1) * real
-            )  # fairseq's numbers, which start after padding's
+            # fairseq's numbers, which start after padding's
+            positions = c.pad_token_id + jnp.cumsum(real, axis=1) * real
             segments = jnp.zeros_like(ids)
             untrained_position = c.pad_token_id
         else:
