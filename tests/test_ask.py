@@ -70,7 +70,8 @@ def test_an_export_answers_as_the_model_does(folder, tmp_path, monkeypatch, caps
         (found,) = json.loads(run(monkeypatch, capsys, model, *asked))
         assert (found["text"], found["start"]) == (expected["text"], expected["start"])
         assert found["score"] == pytest.approx(expected["score"], abs=1e-4)
-    (found,) = json.loads(run(monkeypatch, capsys, exported / "onnx" / "model_int8.onnx", *asked))
+    int8 = exported / "onnx" / "model_int8.onnx"
+    (found,) = json.loads(run(monkeypatch, capsys, int8, *asked))
     assert found["score"] != expected["score"]  # its own weights
     (tmp_path / "in.jsonl").write_text(json.dumps({"id": 1, "question": "who?", "context": "it was ada."}) + "\n")
     job = "--jsonl", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl"

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from tinybert_jax import evaluate
+from tinybert_jax import evaluate, export
 from tinybert_jax.data import load_tokenizer
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertConfig, BertForMaskedLM, BertForQuestionAnswering, init_params, save_pretrained
@@ -214,3 +214,16 @@ def test_predictions_of_other_data_are_refused(data, tmp_path):
     (tmp_path / "odds.json").write_text("{}")
     with pytest.raises(UserError, match=r"p\.json with .*odds\.json: every question needs its null odds"):
         evaluate.score_predictions(str(data / "data.json"), tmp_path / "p.json", tmp_path / "odds.json")
+
+
+def test_an_exported_file_is_scored(data, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("onnxruntime")
+    export.export(str(data / "model"), tmp_path / "exported", int8=True)
+    scores = []
+    for model in (data / "model", tmp_path / "exported" / "onnx" / "model.onnx"):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", str(model), "--data", str(data / "data.json")])
+        evaluate.main()
+        scores.append(json.loads(capsys.readouterr().out))
+    assert scores[0]["f1"] == pytest.approx(scores[1]["f1"])
+    assert scores[0]["total"] == scores[1]["total"]

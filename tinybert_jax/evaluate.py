@@ -248,10 +248,11 @@ def main() -> None:
 
         configure(default_cache())
     if arguments.model:
+        from tinybert_jax.inference.loading import find
         from tinybert_jax.inference.settings import load_settings
 
         # The model's own settings are the defaults of the flags, and which model it is had to be read first.
-        settings = load_settings(arguments.model)
+        settings = load_settings(find(arguments.model).folder)
         own = dataclasses.replace(arguments, windows=settings.windows, answers=settings.answers)
         arguments = tyro.cli(Arguments, prog="tinybert evaluate", default=own)
     print(json.dumps(_score(arguments), indent=2))

@@ -92,7 +92,7 @@ def ask(driver, question, passage):
     ("kind", "file"),
     [
         *((kind, "onnx/model.onnx") for kind in PASSAGES),
-        # Each processor rounds eight-bit products its own way, and the network has two answers of 6% to "accents".
+        # The network has two answers to "accents" that are equally probable but for what eight bits round away.
         ("plain", "onnx/model_int8.onnx"),
         ("windows", "onnx/model_int8.onnx"),
     ],
