@@ -22,9 +22,10 @@ from tinybert_jax.inference.loading import find, load, weights_digest
 from tinybert_jax.inference.onnx_network import FILES
 
 # Where sums are rounded in another order, on another processor or number of threads or by another version of a package,
-# so large a part of the questions may score otherwise. Logits differ in the sixth digit, which is a question in some
-# thousands. Eight-bit products differ more, as processors without VNNI saturate their sums in sixteen bits: with exact
-# sums 11 of 1,431 questions scored otherwise, EM by -0.07 and F1 by +0.03 (the quickstart's student, AMD Zen 3).
+# so large a part of the questions may score otherwise. In float32 it is an upper guess: between JAX and onnxruntime,
+# which round differently too, no figure moved on 1,431 questions. Eight-bit products differ more, as processors
+# without VNNI saturate their sums in sixteen bits: with exact sums 11 of the 1,431 scored otherwise, EM by -0.07 and F1
+# by +0.03 (the quickstart's student, an AMD EPYC with AVX2 alone).
 _MOVED, _MOVED_INT8 = 0.001, 0.01
 _LABELS = {"exact": "EM", "f1": "F1"}
 
