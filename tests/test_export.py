@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.hub_server import WRITER
 from tinybert_jax.data import load_tokenizer
 from tinybert_jax.errors import run_script
 from tinybert_jax.export import export, main
@@ -55,6 +56,27 @@ def test_the_onnx_folder_holds_what_runtimes_look_for(monkeypatch, capsys, tmp_p
     logits = jax.jit(lambda batch: forward(model.network, model.params, batch).logits)(batch)
     np.testing.assert_allclose(network(batch), logits, rtol=0, atol=1e-4)
     assert {path.name for path in tmp_path.iterdir()} == {"source", "out"}
+
+
+def test_an_export_is_pushed_as_it_stands(hub_server, monkeypatch, capsys, tmp_path, source):
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    out = tmp_path / "out"
+    assert run(monkeypatch, source, out, "--push-to-hub", "ada/small", "--private") == 0
+    repo = hub_server.repos["models", "ada/small"]
+    assert repo.private
+    assert repo.files == {".gitattributes": b""} | {name: (out / name).read_bytes() for name in files_of(out)}
+    assert f"pushed to {hub_server.url}/ada/small" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [(["--push-to-hub", "ada/small"], "needs a token"), (["--private"], "give --push-to-hub ID too")],
+    ids=["no token", "private alone"],
+)
+def test_a_push_that_cannot_go_well_exports_nothing(hub_server, monkeypatch, capsys, tmp_path, source, flags, message):
+    assert run(monkeypatch, source, tmp_path / "out", *flags) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_export_that_cannot_be_measured_is_not_written(certified, monkeypatch, capsys, tmp_path):

@@ -7,6 +7,7 @@ what the ONNX files score is measured and certified in the folder: see `tinybert
 """
 
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ from tinybert_jax.deploy.certificate_page import table
 from tinybert_jax.deploy.size import check_size
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.extras import require
-from tinybert_jax.hub import locate
+from tinybert_jax.hub import check_push, locate, push
 from tinybert_jax.inference.settings import SETTINGS_FILE
 from tinybert_jax.model import Model, load_qa_model
 from tinybert_jax.model.pretrained import load_config
@@ -40,6 +41,8 @@ class Arguments:
         data: with onnx, questions to measure the files and the model on: as `tinybert certify` has it.
         teacher: with --data, the model that this one learned from, to compare with.
         undistilled: with --data, this model's twin that was trained without distillation, to compare with.
+        push_to_hub: send the folder to the hub under this id, "owner/name"; id and token are checked first.
+        private: create it there for its owner alone.
     """
 
     model: tyro.conf.Positional[str]
@@ -49,6 +52,8 @@ class Arguments:
     data: str | None = None
     teacher: str | None = None
     undistilled: str | None = None
+    push_to_hub: str | None = None
+    private: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
 def export(
@@ -134,13 +139,20 @@ def _write_stablehlo(model: Model, path: Path) -> None:
 
 def main() -> None:
     """The command line."""
-    arguments = tyro.cli(Arguments, prog="tinybert export")
-    if arguments.data is not None:  # networks will run here
+    arguments = vars(tyro.cli(Arguments, prog="tinybert export")).copy()
+    name, private = arguments.pop("push_to_hub"), arguments.pop("private")
+    if private and name is None:
+        raise UserError("--private says how to push: give --push-to-hub ID too")
+    if name is not None:
+        check_push(name, private)
+    if arguments["data"] is not None:  # networks will run here
         from tinybert_jax.run.runtime import configure
         from tinybert_jax.store.cache import default_cache
 
         configure(default_cache())
-    export(**vars(arguments))
+    export(**arguments)
+    if name is not None:
+        print(f"pushed to {push(arguments['out'], name, private=private)}", file=sys.stderr)
 
 
 if __name__ == "__main__":
