@@ -1,5 +1,6 @@
 """The one exception that means "the input is at fault", and how a script ends on it."""
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -38,6 +39,8 @@ def check_least(settings: object, **least: float) -> None:
 
 def run_script(main: Callable[[], int | None]) -> None:
     """Runs a script's `main` and exits with its status: 2 on a `UserError`, 130 on Ctrl-C."""
+    # transformers says at each start that PyTorch is missing: nothing here needs it.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         sys.exit(main() or 0)
