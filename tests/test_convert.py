@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.cased_model import VOCABULARY, write_cased_model
 from tinybert_jax.convert import convert, main
 from tinybert_jax.data import load_tokenizer
 from tinybert_jax.errors import UserError, run_script
@@ -20,16 +21,11 @@ from tinybert_jax.model import (
 from tinybert_jax.model.pretrained import load_stored
 from tinybert_jax.store.files import write_json
 
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Hello", "world", "##s"]
-
 
 @pytest.fixture
 def source(tmp_path, config, params):
     """A model folder with a cased tokenizer, as the hub has them."""
-    save_pretrained(tmp_path / "source", config, params)
-    (tmp_path / "source" / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
-    (tmp_path / "source" / "tokenizer_config.json").write_text('{"do_lower_case": false}')
-    return tmp_path / "source"
+    return write_cased_model(tmp_path / "source", config, params)
 
 
 def run(monkeypatch, *arguments):

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.cased_model import write_cased_model
 from tests.hub_server import WRITER
 from tinybert_jax.data import load_tokenizer
 from tinybert_jax.errors import run_script
@@ -14,17 +15,13 @@ from tinybert_jax.inference.onnx_network import OnnxNetwork
 from tinybert_jax.model import BertConfig, forward, load_pretrained, load_qa_model, save_pretrained
 from tinybert_jax.store.files import write_json
 
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Hello", "world", "##s"]
-
 
 @pytest.fixture
 def source(tmp_path, config, params):
     """A model folder with a tokenizer, and settings that were tuned for it."""
-    save_pretrained(tmp_path / "source", config, params)
-    (tmp_path / "source" / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
-    (tmp_path / "source" / "tokenizer_config.json").write_text('{"do_lower_case": false}')
-    (tmp_path / "source" / "question_answering.json").write_text('{"null_threshold": 1.5}')
-    return tmp_path / "source"
+    folder = write_cased_model(tmp_path / "source", config, params)
+    (folder / "question_answering.json").write_text('{"null_threshold": 1.5}')
+    return folder
 
 
 def run(monkeypatch, *arguments):

@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 from jaxtyping import Bool
 
-from tinybert_jax.data import Example, build_windows, read_squad
+from tinybert_jax.data import Example, read_squad
 from tinybert_jax.errors import UserError, check, run_script
 from tinybert_jax.scoring import (
     Answers,
@@ -68,11 +68,13 @@ class _Asked(NamedTuple):
         examples: the questions.
         answers: what it says.
         is_right: whether what it says is right.
+        is_right_span: whether its best span is, which it may not say.
     """
 
     examples: Sequence[Example]
     answers: Answers
     is_right: Bool[np.ndarray, " Q"]
+    is_right_span: Bool[np.ndarray, " Q"]
 
 
 def calibrate(model: Path, data: str, max_wrong: float | None = None, batch_size: int = 32) -> dict[str, Any]:
@@ -130,10 +132,11 @@ def _ask(loaded: "Loaded", examples: Sequence[Example], batch_size: int) -> _Ask
     from tinybert_jax.inference import predict_logits
 
     config = dataclasses.replace(loaded.settings.answers, null_threshold=0.0, no_answer="allow")
-    windows = build_windows(examples, loaded.tokenizer, loaded.settings.windows)
+    windows = loaded.dataset(examples).windows
     logits = predict_logits(loaded.network, windows, batch_size=batch_size)
     answers = find_answers(examples, windows, logits, config)
-    return _Asked(examples, answers, _are_exact(examples, answers.predictions))
+    said, spans = (_are_exact(examples, texts) for texts in (answers.predictions, answers.best_spans))
+    return _Asked(examples, answers, said, spans)
 
 
 def _threshold(asked: _Asked, max_wrong: float | None) -> tuple[float, dict[str, Any]]:
@@ -141,7 +144,7 @@ def _threshold(asked: _Asked, max_wrong: float | None) -> tuple[float, dict[str,
     spans, odds = asked.answers.best_spans, asked.answers.null_odds
     if max_wrong is None:
         return best_thresholds(asked.examples, spans, odds)["best_f1_thresh"], {"threshold": "highest F1"}
-    found = risk_threshold(np.array(list(odds.values())), ~_are_exact(asked.examples, spans), max_wrong)
+    found = risk_threshold(np.array(list(odds.values())), ~asked.is_right_span, max_wrong)
     seen = {"max_wrong": max_wrong, "given": found.given, "wrong": found.wrong}
     return found.threshold, {"threshold": "share of wrong answers, 95% confidence", **seen}
 
@@ -156,7 +159,7 @@ def _figures(asked: _Asked, settings: "QASettings") -> dict[str, float]:
         "exact": metrics["exact"],
         "f1": metrics["f1"],
         "given": int(given.sum()),
-        "wrong": int((given & ~_are_exact(asked.examples, spans)).sum()),
+        "wrong": int((given & ~asked.is_right_span).sum()),
         "log_loss": round(log_loss(probability, asked.is_right), 4),
         "calibration_error": round(calibration_error(probability, asked.is_right), 4),
     }

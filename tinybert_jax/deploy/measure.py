@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tinybert_jax.data import Dataset, Example, GoldAnswer, build_windows
+from tinybert_jax.data import Example, GoldAnswer
 from tinybert_jax.inference import Answerer, evaluate
 from tinybert_jax.inference.loading import Loaded
 from tinybert_jax.model.tree import shapes
@@ -40,8 +40,7 @@ def score(model: Loaded, examples: Sequence[Example]) -> Scored:
     Raises:
         UserError: a logit is not finite, or the question's tokens leave a window no room.
     """
-    data = Dataset(examples, build_windows(examples, model.tokenizer, model.settings.windows))
-    evaluation = evaluate(model.network, data, model.settings.answers)
+    evaluation = evaluate(model.network, model.dataset(examples), model.settings.answers)
     questions = question_scores(examples, evaluation.answers.predictions)
     figures = {name: round(evaluation.metrics[name], 4) for name in ("exact", "f1")}
     return Scored(figures | metric_intervals(questions), questions)
@@ -66,8 +65,7 @@ def differences(scored: Mapping[str, Scored], references: Sequence[str]) -> dict
 def answered_by(model: Loaded, examples: Sequence[Example]) -> list[Example]:
     """The questions with a model's answers as the gold ones: scores are then agreement with that model."""
     settings = model.settings.answers.decided(model.settings.trained_on_unanswerable)
-    data = Dataset(examples, build_windows(examples, model.tokenizer, model.settings.windows))
-    said = evaluate(model.network, data, settings).answers.predictions
+    said = evaluate(model.network, model.dataset(examples), settings).answers.predictions
     texts = [said[example.id] for example in examples]
     return [
         replace(example, answers=(GoldAnswer(text, -1),) if text else ())

@@ -2,10 +2,11 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tinybert_jax.data import load_tokenizer
+from tinybert_jax.data import Dataset, Example, build_windows, load_tokenizer
 from tinybert_jax.data.tokenizer import check_ids_fit
 from tinybert_jax.errors import UserError, check
 from tinybert_jax.hub import WEIGHTS, locate
@@ -27,6 +28,10 @@ class Loaded(NamedTuple):
     network: Network
     tokenizer: "PreTrainedTokenizerFast"
     settings: QASettings
+
+    def dataset(self, examples: Sequence[Example]) -> Dataset:
+        """Questions, cut into the model's own windows."""
+        return Dataset(examples, build_windows(examples, self.tokenizer, self.settings.windows))
 
 
 class Place(NamedTuple):
