@@ -81,7 +81,7 @@ class Hook:
         """A line of metrics.jsonl, {"stage", "step", …}, of plain numbers: the means of an interval, or scores."""
 
     def end(self, error: BaseException | None) -> None:
-        """The stage is left, by its end, a signal, or an error; called wherever `start` was."""
+        """The stage is left, by its end, a signal, or an error; called wherever `start` succeeded."""
 
     def done(self, output: Path) -> None:
         """The run is complete: its folder holds all that it will."""
@@ -97,8 +97,8 @@ class Hooks:
     def __enter__(self) -> "Hooks":
         try:
             for hook in self._hooks:
-                self._started.append(hook)
                 hook.start(self._run, self._record)
+                self._started.append(hook)
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
