@@ -31,10 +31,12 @@ from tinybert_jax.model import Model, load_pretrained, save_pretrained
 from tinybert_jax.run.checkpoints import Checkpointing, Checkpoints
 from tinybert_jax.run.command_line import parse
 from tinybert_jax.run.digests import digests
+from tinybert_jax.run.dtype import with_dtype
 from tinybert_jax.run.folder import begin, claimed
 from tinybert_jax.run.held_out import Evaluation
 from tinybert_jax.run.hooks import Hook, Hooks, StageRun, Tracking, check_hooks
 from tinybert_jax.run.interrupt import StopSignals
+from tinybert_jax.run.plan import in_words, plan
 from tinybert_jax.run.prepare import Ingredients, augment_training_data, prepare
 from tinybert_jax.run.recipe import Recipe, Stage
 from tinybert_jax.run.results import export, score
@@ -71,6 +73,7 @@ def train(recipe: Recipe, output: Path, hooks: Sequence[Hook] = ()) -> dict[str,
     began = time.perf_counter()
     check_hooks(hooks)
     with claimed(recipe, output):
+        recipe = with_dtype(recipe, output)
         ingredients = prepare(recipe, output)
         check_stages(recipe, ingredients)
         begin(recipe, digests(ingredients), output)
@@ -143,7 +146,7 @@ def main() -> None:
     """The command line."""
     recipe, output, hooks = parse(sys.argv[1:], __doc__ or "")
     configure(recipe.cache)
-    print(json.dumps(train(recipe, output, hooks), indent=2))
+    print(in_words(plan(recipe)) if output is None else json.dumps(train(recipe, output, hooks), indent=2))
 
 
 if __name__ == "__main__":

@@ -19,17 +19,20 @@ _PRESET = "a known system's objectives, updates and augmentation; other flags ov
 _FORK = "begin the run of --output again in the folder NEW, with the data and models that are there now"
 _PUSH = "send the exported student to the hub as this id, owner/name; HF_TOKEN or `hf auth login` says who you are"
 _REPORT = "where the figures of metrics.jsonl go too; each an extra to install"
+_OUTPUT = "the run's folder"
+_DRY_RUN = "check data and models, measure a few steps, print the plan with its memory and time, and do nothing else"
 _PRIVATE = "only the owner sees what --push-to-hub sends"
 
 
-def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path, tuple[Hook, ...]]:
+def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path | None, tuple[Hook, ...]]:
     """Reads `RECIPE [--preset NAME] [--overrides] --output DIR [--fork NEW]`, and what is done beside the run.
 
     Returns:
-        The recipe, the folder to run it in, and hooks for what is done beside the run and is no part of it.
+        The recipe, the folder to run it in, None where it is only to be planned, and hooks for what is done beside the
+        run and is no part of it.
 
     Raises:
-        UserError: no such recipe, or nothing to fork.
+        UserError: no such recipe, nothing to fork, or no folder.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
         recipes = (f"    {name:32}{_summary(name)}" for name in RECIPES)
@@ -39,10 +42,11 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path, tu
     import tyro
 
     source_arg, preset_arg = tyro.conf.arg(metavar="RECIPE", help=_SOURCE), tyro.conf.arg(help=_PRESET)
-    output_arg, without_prefix = tyro.conf.arg(help="the run's folder"), tyro.conf.arg(name="")
+    output_arg, without_prefix = tyro.conf.arg(help=_OUTPUT), tyro.conf.arg(name="")
     fork_arg = tyro.conf.arg(metavar="NEW", help=_FORK)
     report_arg = tyro.conf.arg(help=_REPORT)
     push_arg, private_arg = tyro.conf.arg(metavar="ID", help=_PUSH), tyro.conf.arg(help=_PRIVATE)
+    dry_run_arg = tyro.conf.arg(help=_DRY_RUN)
 
     def base(
         source: Annotated[tyro.conf.Positional[str], source_arg],
@@ -54,15 +58,20 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path, tu
     def run(
         source: Annotated[tyro.conf.Positional[str], source_arg],
         recipe: Annotated[Recipe, without_prefix],
-        output: Annotated[Path, output_arg],
+        output: Annotated[Path | None, output_arg] = None,
         preset: Annotated[PresetName | None, preset_arg] = None,
         fork: Annotated[Path | None, fork_arg] = None,
         report_to: Annotated[TrackerName | Literal["none"], report_arg] = "none",
         push_to_hub: Annotated[str | None, push_arg] = None,
         private: Annotated[bool, private_arg, tyro.conf.FlagCreatePairsOff] = False,
-    ) -> tuple[Recipe, Path, tuple[Hook, ...]]:
+        dry_run: Annotated[bool, dry_run_arg, tyro.conf.FlagCreatePairsOff] = False,
+    ) -> tuple[Recipe, Path | None, tuple[Hook, ...]]:
         if private and push_to_hub is None:
             raise UserError("--private says how to push: give --push-to-hub ID too")
+        if dry_run:
+            return recipe, None, ()
+        if output is None:
+            raise UserError("a run needs a folder: give --output DIR, or --dry-run to see what it would do")
         hooks: list[Hook] = [] if report_to == "none" else [TRACKERS[report_to]()]
         if push_to_hub is not None:
             hooks.append(Push(push_to_hub, private=private))
@@ -71,7 +80,7 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path, tu
     options = {"prog": f"tinybert train {arguments[0]}", "args": arguments}
     # What the flags override has to be known before they can be read.
     recipe, _ = tyro.cli(base, return_unknown_args=True, add_help=False, **options)
-    run.__defaults__ = (recipe, tyro.MISSING, None, None, "none", None, False)
+    run.__defaults__ = (recipe, None, None, None, "none", None, False, False)
     return tyro.cli(run, description=_summary(arguments[0]), config=(tyro.conf.AvoidSubcommands,), **options)
 
 
