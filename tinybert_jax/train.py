@@ -49,6 +49,7 @@ from tinybert_jax.run.stages import (
     teaching,
     undistilled_stage,
 )
+from tinybert_jax.run.student import student_of
 from tinybert_jax.sharding import data_mesh, shard_batch
 from tinybert_jax.store.files import write_json
 
@@ -97,10 +98,11 @@ def train_models(run: Run) -> dict[str, Any]:
         return model
 
     teacher = ingredients.teacher and trained("teacher", ingredients.teacher, recipe.teacher_stages)
-    student = trained("student", ingredients.student, recipe.stages, teacher)
+    untrained = student_of(recipe, teacher) or ingredients.student
+    student = trained("student", untrained, recipe.stages, teacher)
     export(student, recipe, ingredients, output)
     if recipe.compare_undistilled:
-        trained("student_without_distillation", ingredients.student, [undistilled_stage(recipe, ingredients)])
+        trained("student_without_distillation", untrained, [undistilled_stage(recipe, ingredients)])
     return results
 
 

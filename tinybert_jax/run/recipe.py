@@ -50,7 +50,8 @@ class Recipe:
 
     Attributes:
         name: the recipe's name.
-        student: the model that is trained: a folder or a hub id, "owner/name" or "owner/name@revision".
+        student: the model that is trained: a folder or a hub id, "owner/name" or "owner/name@revision". Not read where
+            `student_from_teacher` makes one.
         teacher: the model it learns from; None where every stage is a `Finetune`.
         train: training data: a SQuAD JSON file, an .arrow file of `augment` or a hub data set
             "owner/name[/configuration][@revision]:split".
@@ -85,6 +86,9 @@ class Recipe:
         log_every: steps between lines of metrics.jsonl.
         cache: where tokenised data, teachers' logits and augmentations are kept between runs.
         synthetic: generates data and models; `student`, `teacher`, `train` and `dev` are then its own.
+        student_from_teacher: makes the student of layers of the trained teacher: "6" evenly spaced ones, "0,2,4" these,
+            counted from 0, "first" or "last" half of them, or so many, "first:4".
+        student_positions: the longest row that a student from the teacher can read, in tokens; None for the teacher's.
     """
 
     name: str
@@ -116,11 +120,14 @@ class Recipe:
     log_every: int = 50
     cache: Path = field(default_factory=default_cache)
     synthetic: SyntheticTask | None = None
+    student_from_teacher: str | None = None
+    student_positions: int | None = None
 
     def __post_init__(self) -> None:
         least = {"train_questions": 1, "dev_questions": 1, "eval_every": 1, "patience": 1, "seed": 0}
         check_least(self, **least, eval_batch_size=1, checkpoint_every=1, log_every=1)
         self._check_held_out()
+        self._check_student()
         if not self.stages:
             raise UserError("a recipe needs at least one stage, got none")
         if self.teacher is None and any(stage.objective.uses_teacher for stage in self.stages):
@@ -152,6 +159,15 @@ class Recipe:
             raise UserError(
                 f"hold_out_questions {share} cannot be taken out of augmented copies that are there already, got "
                 f"augmented {self.augmented}: leave it out, and give augment, which makes copies of what is left"
+            )
+
+    def _check_student(self) -> None:
+        layers, positions = self.student_from_teacher, self.student_positions
+        if layers is not None and self.teacher is None:
+            raise UserError(f"student_from_teacher {layers} needs a teacher, got none: give --teacher")
+        if positions is not None and layers is None:
+            raise UserError(
+                f"student_positions {positions} shapes a student that is made of its teacher: give student_from_teacher"
             )
 
     @property
