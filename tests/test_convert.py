@@ -54,6 +54,18 @@ def test_both_ways_by_the_command_line(monkeypatch, tmp_path, source, config, pa
     assert {path.name for path in tmp_path.iterdir()} == {"source", "orbax", "back"}
 
 
+@pytest.mark.parametrize(
+    ("family", "shape"), [("distilbert", {"type_vocab_size": 0}), ("electra", {"embedding_size": 12})]
+)
+def test_other_families_convert_both_ways(tmp_path, config, random_params, family, shape):
+    config = replace(config, model_type=family, **shape)
+    save_pretrained(tmp_path / "source", config, random_params(BertForQuestionAnswering(config), seed=5))
+    convert(str(tmp_path / "source"), tmp_path / "orbax", "orbax")
+    convert(str(tmp_path / "orbax"), tmp_path / "back")
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "source" / name).read_bytes() == (tmp_path / "back" / name).read_bytes()
+
+
 def test_a_roberta_converts_both_ways(tmp_path, config, random_params):
     from tokenizers.pre_tokenizers import ByteLevel
 

@@ -9,6 +9,7 @@ from typing import Any
 from tinybert_jax.data.hub_rows import HUB_SOURCE
 from tinybert_jax.hub import hub_id
 from tinybert_jax.model.config import ModelType
+from tinybert_jax.model.families import FAMILIES
 from tinybert_jax.run.card_page import PAGE
 from tinybert_jax.store.files import atomic_path
 
@@ -127,7 +128,7 @@ def _page(card: ModelCard) -> str:
     return PAGE.format(
         name=card.name,
         made=f"distilled from {teachers}" if teachers else "fine-tuned",
-        family={"bert": "BERT", "roberta": "RoBERTa"}[card.model_type],
+        family=FAMILIES[card.model_type].title,
         facts="\n".join(f"- {label}: {value}" for label, value in rows.items() if value),
         hyperparameters=_table(card.hyperparameters),
         measured_on=shown(card.measured_on),
