@@ -35,8 +35,8 @@ class Question(NamedTuple):
 def read_questions(path: Path) -> Iterator[Question]:
     """Yields the questions of a JSON Lines file, {"id", "question", "context"} each; blank lines are passed over.
 
-    The file may be gzipped. A context is a text, or a list of texts that are searched together. Lines are checked one by one, and a bad one
-    does not end the iteration: it carries its error.
+    The file may be gzipped. A context is a text, or a list of texts that are searched together. Lines are checked one
+    by one, and a bad one does not end the iteration: it carries its error.
 
     Raises:
         UserError: the file cannot be read.
