@@ -20,7 +20,7 @@ from tinybert_jax.run.checkpoints import KEPT
 from tinybert_jax.run.dtype import with_dtype
 from tinybert_jax.run.prepare import Ingredients, prepare
 from tinybert_jax.run.recipe import Recipe, Stage
-from tinybert_jax.run.stages import check_stages, data_of, epochs_of, teaching, undistilled_stage
+from tinybert_jax.run.stages import check_stages, epochs_of, teaching, undistilled_stage
 from tinybert_jax.sharding import data_mesh, shard_batch
 
 _MEASURED_STEPS = 10
@@ -106,7 +106,7 @@ def _work(recipe: Recipe, ingredients: Ingredients) -> Iterator[tuple[str, Stage
 def _plan_stage(
     name: str, stage: Stage, student: Model, teacher: Model | None, recipe: Recipe, ingredients: Ingredients
 ) -> StagePlan:
-    windows = data_of(stage, ingredients).windows
+    windows = ingredients.data_of(stage).windows
     copies = recipe.augment.copies if recipe.augment and stage.augmented and ingredients.candidates else 1
     cached = (
         len(windows) if teacher is not None and stage.objective.reads_cache and recipe.teacher_cache != "off" else 0

@@ -16,7 +16,7 @@ from tinybert_jax.errors import UserError, check
 from tinybert_jax.model import Model, load_pretrained, load_qa_model
 from tinybert_jax.run.folder import SYNTHETIC_FOLDER
 from tinybert_jax.run.held_out import hold_out
-from tinybert_jax.run.recipe import Recipe
+from tinybert_jax.run.recipe import Recipe, Stage
 from tinybert_jax.run.student import student_of, student_source
 from tinybert_jax.synthetic.task import write_task
 
@@ -33,6 +33,10 @@ class Ingredients(NamedTuple):
     more_teachers: tuple[Model, ...] = ()
     held_out: Dataset | None = None  # of `train`'s articles those whose questions the recipe holds out
     candidates: Candidates | None = None  # of the words of `train`, where the recipe augments it
+
+    def data_of(self, stage: Stage) -> Dataset:
+        """The data set of a stage."""
+        return self.augmented if stage.augmented else self.train
 
 
 def prepare(recipe: Recipe, output: Path) -> Ingredients:

@@ -54,8 +54,9 @@ class Recipe:
             `student_from_teacher` makes one.
         teacher: the model it learns from; None where every stage is a `Finetune`.
         train: training data: a SQuAD JSON file, an .arrow file of `augment` or a hub data set
-            "owner/name[/configuration][@revision]:split".
-        dev: data the scores are measured on.
+            "owner/name[/configuration][@revision]:split"; or a .jsonl file of questions without labels, for stages that
+            learn from the teacher alone.
+        dev: data the scores are measured on; without labels, agreement with the teacher is.
         stages: the student's training, in order.
         teacher_stages: training that turns `teacher` into the teacher; none where it is one already.
         compare_undistilled: also train the same student on the labels alone, for as many steps as all stages
