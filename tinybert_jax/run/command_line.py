@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.folder import forked
-from tinybert_jax.run.hooks import Hook
+from tinybert_jax.run.hooks import Hook, TimeLimit
 from tinybert_jax.run.presets import PRESETS, PresetName
 from tinybert_jax.run.push import Push
 from tinybert_jax.run.recipe import Recipe, with_preset
@@ -19,6 +19,7 @@ _PRESET = "a known system's objectives, updates and augmentation; other flags ov
 _FORK = "begin the run of --output again in the folder NEW, with the data and models that are there now"
 _PUSH = "send the exported student to the hub as this id, owner/name; HF_TOKEN or `hf auth login` says who you are"
 _REPORT = "where the figures of metrics.jsonl go too; each an extra to install"
+_MAX_SECONDS = "stop after so many seconds, with a checkpoint and status 75; the same command continues"
 _PRIVATE = "only the owner sees what --push-to-hub sends"
 
 
@@ -43,6 +44,7 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path, tu
     fork_arg = tyro.conf.arg(metavar="NEW", help=_FORK)
     report_arg = tyro.conf.arg(help=_REPORT)
     push_arg, private_arg = tyro.conf.arg(metavar="ID", help=_PUSH), tyro.conf.arg(help=_PRIVATE)
+    seconds_arg = tyro.conf.arg(help=_MAX_SECONDS)
 
     def base(
         source: Annotated[tyro.conf.Positional[str], source_arg],
@@ -60,18 +62,21 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path, tu
         report_to: Annotated[TrackerName | Literal["none"], report_arg] = "none",
         push_to_hub: Annotated[str | None, push_arg] = None,
         private: Annotated[bool, private_arg, tyro.conf.FlagCreatePairsOff] = False,
+        max_seconds: Annotated[float | None, seconds_arg] = None,
     ) -> tuple[Recipe, Path, tuple[Hook, ...]]:
         if private and push_to_hub is None:
             raise UserError("--private says how to push: give --push-to-hub ID too")
         hooks: list[Hook] = [] if report_to == "none" else [TRACKERS[report_to]()]
         if push_to_hub is not None:
             hooks.append(Push(push_to_hub, private=private))
+        if max_seconds is not None:
+            hooks.append(TimeLimit(max_seconds))
         return recipe, output if fork is None else forked(recipe, output, fork), tuple(hooks)
 
     options = {"prog": f"tinybert train {arguments[0]}", "args": arguments}
     # What the flags override has to be known before they can be read.
     recipe, _ = tyro.cli(base, return_unknown_args=True, add_help=False, **options)
-    run.__defaults__ = (recipe, tyro.MISSING, None, None, "none", None, False)
+    run.__defaults__ = (recipe, tyro.MISSING, None, None, "none", None, False, None)
     return tyro.cli(run, description=_summary(arguments[0]), config=(tyro.conf.AvoidSubcommands,), **options)
 
 
