@@ -28,7 +28,7 @@ class Projection:
 class Intermediate:
     """Stage 1's settings."""
 
-    compare: Literal["scores", "probabilities"] = "scores"
+    compare: Literal["scores", "centred-scores", "probabilities"] = "scores"
     padding: Padding = "masked"
     hidden_map: LayerMap = "uniform"
     attention_map: LayerMap = "uniform"
@@ -114,6 +114,8 @@ _PAPER = Projection("embeddings-layers", always=True)
 INTERMEDIATE = {
     "scores masked": ("equal", Intermediate()),
     "scores counted": ("equal", Intermediate(padding="counted")),
+    "centred masked": ("equal", Intermediate("centred-scores")),
+    "centred counted": ("wide", Intermediate("centred-scores", "counted")),
     "probabilities masked": ("equal", Intermediate("probabilities")),
     "probabilities counted": ("equal", Intermediate("probabilities", "counted")),
     "maps last": ("equal", Intermediate(hidden_map="last", attention_map="last")),
@@ -138,6 +140,7 @@ INTERMEDIATE = {
         "teacher-heads",
         Intermediate("probabilities", "counted", heads="groups"),
     ),
+    "teacher heads grouped, centred": ("teacher-heads", Intermediate("centred-scores", heads="groups")),
     "student heads grouped, scores": ("student-heads", Intermediate(padding="counted", heads="groups")),
     "student heads grouped, probabilities": ("student-heads", Intermediate("probabilities", heads="groups")),
 }

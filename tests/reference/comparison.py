@@ -61,6 +61,7 @@ def with_effect(tensors: Arrays, objective: distill.Objective, layers: int) -> A
     """
     none = {
         "scores": r"(?!)",
+        "centred-scores": r".*\.key\.bias",
         "probabilities": r".*\.key\.bias",
         "prediction": rf".*\.key\.bias|qa_outputs\.bias|bert\.encoder\.layer\.{layers - 1}\.output\.LayerNorm\.bias",
     }

@@ -5,7 +5,7 @@ losses, Adam, the schedule. Read it beside `tinybert_jax.distill`; `cases.py` sa
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,9 +79,19 @@ def attention_mse(student: Tensor, teacher: Tensor, mask: Tensor, mode: Intermed
     if mode.padding == "masked":
         pairs = mask[:, :, None] & mask[:, None, :]
         return squares.transpose(0, 1)[:, pairs].mean()
-    if mode.compare == "scores":  # probabilities are 0 there already
+    if mode.compare != "probabilities":  # they are 0 there already
         squares = squares.masked_fill(~mask[:, None, None, :], 0)
     return squares.mean()
+
+
+def compared(observed: Observed, mask: Tensor, mode: Intermediate) -> Sequence[Tensor]:
+    """What is compared of the attention, by layer."""
+    if mode.compare == "probabilities":
+        return observed.probabilities
+    if mode.compare == "scores":
+        return observed.scores
+    real = mask[:, None, None, :]
+    return [s - (s * real).sum(-1, keepdim=True) / real.sum(-1, keepdim=True) for s in observed.scores]
 
 
 def intermediate_loss(
@@ -107,7 +117,7 @@ def intermediate_loss(
     attention = torch.zeros_like(hidden)
     unlike = student_model.config.num_attention_heads != teacher_model.config.num_attention_heads
     if not (unlike and mode.heads == "drop"):
-        ours, theirs = getattr(student, mode.compare), getattr(teacher, mode.compare)
+        ours, theirs = (compared(observed, mask, mode) for observed in (student, teacher))
         pairs = enumerate(layer_map(mode.attention_map, *layers), start=1)
         attention = sum(attention_mse(ours[m - 1], theirs[g - 1], mask, mode) for m, g in pairs)
     loss = mode.hidden_weight * hidden + mode.attention_weight * attention
