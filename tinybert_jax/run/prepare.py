@@ -11,7 +11,7 @@ from tinybert_jax.augment.pipeline import augmented_file
 from tinybert_jax.data import Dataset, WindowConfig, load_tokenizer, read_dataset, read_squad
 from tinybert_jax.data.dataset import sample, window_dataset
 from tinybert_jax.data.squad_writer import paragraphs_of
-from tinybert_jax.data.tokenizer import check_ids_fit, text_rules
+from tinybert_jax.data.tokenizer import bare_backend, check_ids_fit, text_rules
 from tinybert_jax.errors import UserError, check
 from tinybert_jax.model import Model, load_pretrained, load_qa_model
 from tinybert_jax.run.folder import SYNTHETIC_FOLDER
@@ -117,7 +117,13 @@ def _check_same_vocabulary(student_name: str, student: Any, teacher_name: str, t
         differing = sorted(ours.items() ^ theirs.items())[:3]
         raise UserError(
             f"teacher and student must share one vocabulary, got {len(theirs)} tokens in {teacher_name} and "
-            f"{len(ours)} in {student_name}, different in {differing} …: choose a pair made from the same BERT"
+            f"{len(ours)} in {student_name}, different in {differing} …: choose a pair that has one tokenizer"
+        )
+    ours, theirs = (bare_backend(tokenizer).encode("a", "b").tokens for tokenizer in (student, teacher))
+    if ours != theirs:
+        raise UserError(
+            f"teacher {teacher_name} and student {student_name} must join a question and a text alike, got "
+            f"{' '.join(theirs)} and {' '.join(ours)} for 'a' and 'b'"
         )
     ours, theirs = text_rules(student), text_rules(teacher)
     for part in ours:
