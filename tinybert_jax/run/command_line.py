@@ -1,9 +1,11 @@
 """The command line of a run: `RECIPE [--preset NAME] [--overrides] --output DIR`, and what is done beside it."""
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
+from tinybert_jax.distill import OBJECTIVES
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.folder import forked
 from tinybert_jax.run.hooks import Hook
@@ -16,6 +18,9 @@ from tinybert_jax.run.trackers import TRACKERS, TrackerName
 
 _SOURCE = "a recipe's name, a recipe.json, or FILE.py:NAME, which is executed"
 _PRESET = "a known system's objectives, updates and augmentation; other flags override it"
+_OBJECTIVES = (
+    f"the kinds of the stages' objectives, in order: {', '.join(OBJECTIVES)}; a new one starts with its defaults"
+)
 _FORK = "begin the run of --output again in the folder NEW, with the data and models that are there now"
 _PUSH = "send the exported student to the hub as this id, owner/name; HF_TOKEN or `hf auth login` says who you are"
 _REPORT = "where the figures of metrics.jsonl go too; each an extra to install"
@@ -41,21 +46,24 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path, tu
     source_arg, preset_arg = tyro.conf.arg(metavar="RECIPE", help=_SOURCE), tyro.conf.arg(help=_PRESET)
     output_arg, without_prefix = tyro.conf.arg(help="the run's folder"), tyro.conf.arg(name="")
     fork_arg = tyro.conf.arg(metavar="NEW", help=_FORK)
-    report_arg = tyro.conf.arg(help=_REPORT)
+    kinds_arg, report_arg = tyro.conf.arg(metavar="KIND", help=_OBJECTIVES), tyro.conf.arg(help=_REPORT)
     push_arg, private_arg = tyro.conf.arg(metavar="ID", help=_PUSH), tyro.conf.arg(help=_PRIVATE)
 
     def base(
         source: Annotated[tyro.conf.Positional[str], source_arg],
         preset: Annotated[PresetName | None, preset_arg] = None,
+        objectives: Annotated[tuple[str, ...] | None, kinds_arg] = None,
     ) -> Recipe:
         recipe = find_recipe(source)
-        return recipe if preset is None else with_preset(recipe, PRESETS[preset])
+        recipe = recipe if preset is None else with_preset(recipe, PRESETS[preset])
+        return recipe if objectives is None else _with_kinds(recipe, objectives)
 
     def run(
         source: Annotated[tyro.conf.Positional[str], source_arg],
         recipe: Annotated[Recipe, without_prefix],
         output: Annotated[Path, output_arg],
         preset: Annotated[PresetName | None, preset_arg] = None,
+        objectives: Annotated[tuple[str, ...] | None, kinds_arg] = None,
         fork: Annotated[Path | None, fork_arg] = None,
         report_to: Annotated[TrackerName | Literal["none"], report_arg] = "none",
         push_to_hub: Annotated[str | None, push_arg] = None,
@@ -71,8 +79,22 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path, tu
     options = {"prog": f"tinybert train {arguments[0]}", "args": arguments}
     # What the flags override has to be known before they can be read.
     recipe, _ = tyro.cli(base, return_unknown_args=True, add_help=False, **options)
-    run.__defaults__ = (recipe, tyro.MISSING, None, None, "none", None, False)
+    run.__defaults__ = (recipe, tyro.MISSING, None, None, None, "none", None, False)
     return tyro.cli(run, description=_summary(arguments[0]), config=(tyro.conf.AvoidSubcommands,), **options)
+
+
+def _with_kinds(recipe: Recipe, kinds: tuple[str, ...]) -> Recipe:
+    """The recipe with objectives of these kinds; a stage that has one of its kind keeps it."""
+    if len(kinds) != len(recipe.stages) or not OBJECTIVES.keys() >= {*kinds}:
+        raise UserError(
+            f"--objectives must name a kind for each of the recipe's {len(recipe.stages)} stages, each one of "
+            f"{', '.join(OBJECTIVES)}; got {' '.join(kinds)}"
+        )
+    stages = (
+        stage if stage.objective.tag == kind else dataclasses.replace(stage, objective=OBJECTIVES[kind]())
+        for stage, kind in zip(recipe.stages, kinds, strict=True)
+    )
+    return dataclasses.replace(recipe, stages=tuple(stages))
 
 
 def _summary(source: str) -> str:
