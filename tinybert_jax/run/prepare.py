@@ -4,8 +4,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from tinybert_jax.augment.candidates import Candidates, load_masked_lm
 from tinybert_jax.augment.pipeline import augmented_file
 from tinybert_jax.data import Dataset, WindowConfig, load_tokenizer, read_dataset, read_squad
@@ -13,7 +11,7 @@ from tinybert_jax.data.dataset import sample, window_dataset
 from tinybert_jax.data.squad_writer import paragraphs_of
 from tinybert_jax.data.tokenizer import check_ids_fit, text_rules
 from tinybert_jax.data.vocabulary import trim_tokenizer, used_tokens
-from tinybert_jax.errors import UserError, check
+from tinybert_jax.errors import UserError
 from tinybert_jax.model import Model, load_pretrained, load_qa_model, trim_vocabulary
 from tinybert_jax.run.folder import SYNTHETIC_FOLDER
 from tinybert_jax.run.held_out import hold_out
@@ -62,9 +60,6 @@ def prepare(recipe: Recipe, output: Path) -> Ingredients:
     if teacher is not None:
         for stage in recipe.stages:
             stage.objective.check(student.config, teacher.config)
-    devices = jax.device_count()
-    for stage in (*recipe.teacher_stages, *recipe.stages):
-        check("batch_size", stage.batch_size, stage.batch_size % devices == 0, f"a multiple of the {devices} devices")
     settings = tokenizer, recipe.windows, recipe.cache
     train, held_out = _read_training_data(recipe, settings)
     dev = read_dataset(recipe.dev, *settings, recipe.dev_questions, recipe.seed)
