@@ -1,10 +1,12 @@
 """The command line of a run: `RECIPE [--preset NAME] [--overrides] --output DIR`, and what is done beside it."""
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from tinybert_jax.distill import OBJECTIVES
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.folder import forked
 from tinybert_jax.run.hooks import Hook, TimeLimit
@@ -19,11 +21,44 @@ _SOURCE = "a recipe's name, a recipe.json, or FILE.py:NAME, which is executed"
 
 
 @dataclass(frozen=True)
+class Start:
+    """What a command makes of the recipe that it names, before other flags override figures of it.
+
+    Attributes:
+        preset: a known system's objectives, updates and augmentation.
+        objectives: the kinds of the stages' objectives, in order; a new one starts with its defaults.
+    """
+
+    preset: PresetName | None = None
+    objectives: tuple[str, ...] | None = None
+
+    def of(self, recipe: Recipe) -> Recipe:
+        """The recipe with the preset and the kinds; a stage that has an objective of its kind keeps it.
+
+        Raises:
+            UserError: not a kind for each stage.
+        """
+        recipe = recipe if self.preset is None else with_preset(recipe, PRESETS[self.preset])
+        kinds = self.objectives
+        if kinds is None:
+            return recipe
+        if len(kinds) != len(recipe.stages) or not OBJECTIVES.keys() >= {*kinds}:
+            raise UserError(
+                f"--objectives must name a kind for each of the recipe's {len(recipe.stages)} stages, each one of "
+                f"{', '.join(OBJECTIVES)}; got {' '.join(kinds)}"
+            )
+        stages = (
+            stage if stage.objective.tag == kind else dataclasses.replace(stage, objective=OBJECTIVES[kind]())
+            for stage, kind in zip(recipe.stages, kinds, strict=True)
+        )
+        return dataclasses.replace(recipe, stages=tuple(stages))
+
+
+@dataclass(frozen=True)
 class Options:
     """What a command says that is no part of its recipe.
 
     Attributes:
-        preset: a known system's objectives, updates and augmentation; other flags override it.
         output: the run's folder.
         fork: begin the run of --output again in this new folder, with the data and models that are there now.
         dry_run: check data and models, measure a few steps, print the plan with its memory and time, and no more.
@@ -34,7 +69,6 @@ class Options:
         private: only the owner sees what --push-to-hub sends.
     """
 
-    preset: PresetName | None = None
     output: Path | None = None
     fork: Path | None = None
     dry_run: bool = False
@@ -75,12 +109,14 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path | N
     Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE", help=_SOURCE)]
     without_prefix = tyro.conf.arg(name="")
 
-    def base(source: Source, preset: PresetName | None = None) -> Recipe:
-        recipe = find_recipe(source)
-        return recipe if preset is None else with_preset(recipe, PRESETS[preset])
+    def base(source: Source, start: Annotated[Start, without_prefix]) -> Recipe:
+        return start.of(find_recipe(source))
 
     def run(
-        source: Source, recipe: Annotated[Recipe, without_prefix], options: Annotated[Options, without_prefix]
+        source: Source,
+        start: Annotated[Start, without_prefix],
+        recipe: Annotated[Recipe, without_prefix],
+        options: Annotated[Options, without_prefix],
     ) -> tuple[Recipe, Options]:
         return recipe, options
 
