@@ -27,14 +27,16 @@ import jax
 from tinybert_jax.data.prefetch import prefetch
 from tinybert_jax.distill import create_state, make_optimizer, make_train_step
 from tinybert_jax.errors import run_script
+from tinybert_jax.interrupt import held_signals, stop_signals
 from tinybert_jax.model import Model, load_pretrained, save_pretrained
 from tinybert_jax.run.checkpoints import Checkpointing, Checkpoints
 from tinybert_jax.run.command_line import parse
 from tinybert_jax.run.digests import digests
+from tinybert_jax.run.dtype import with_dtype
 from tinybert_jax.run.folder import begin, claimed
 from tinybert_jax.run.held_out import Evaluation
 from tinybert_jax.run.hooks import Hook, Hooks, StageRun, Tracking, check_hooks
-from tinybert_jax.run.interrupt import StopSignals
+from tinybert_jax.run.plan import in_words, plan
 from tinybert_jax.run.prepare import Ingredients, augment_training_data, prepare
 from tinybert_jax.run.recipe import Recipe, Stage
 from tinybert_jax.run.results import export, score
@@ -47,6 +49,7 @@ from tinybert_jax.run.stages import (
     teaching,
     undistilled_stage,
 )
+from tinybert_jax.run.student import student_of
 from tinybert_jax.sharding import data_mesh, shard_batch
 from tinybert_jax.store.files import write_json
 
@@ -60,6 +63,7 @@ class Run(NamedTuple):
     hooks: Sequence[Hook] = ()
 
 
+@stop_signals("continues")
 def train(recipe: Recipe, output: Path, hooks: Sequence[Hook] = ()) -> dict[str, Any]:
     """Runs a recipe, or the rest of it, in the folder `output`, and returns what results.json holds.
 
@@ -71,6 +75,7 @@ def train(recipe: Recipe, output: Path, hooks: Sequence[Hook] = ()) -> dict[str,
     began = time.perf_counter()
     check_hooks(hooks)
     with claimed(recipe, output):
+        recipe = with_dtype(recipe, output)
         ingredients = prepare(recipe, output)
         check_stages(recipe, ingredients)
         begin(recipe, digests(ingredients), output)
@@ -90,20 +95,22 @@ def train_models(run: Run) -> dict[str, Any]:
     def trained(name: str, model: Model, stages: Sequence[Stage], teacher: Model | None = None) -> Model:
         for number, stage in enumerate(stages, start=1):
             model = train_stage(output / name / f"{number}-{stage.objective.tag}", stage, model, teacher, run)
-        results[name] = score(model, output / name, recipe, ingredients)
+        results.update(score(model, output / name, recipe, ingredients, teacher))
         return model
 
     teacher = ingredients.teacher and trained("teacher", ingredients.teacher, recipe.teacher_stages)
-    student = trained("student", ingredients.student, recipe.stages, teacher)
+    untrained = student_of(recipe, teacher) or ingredients.student
+    student = trained("student", untrained, recipe.stages, teacher)
     export(student, recipe, ingredients, output)
     if recipe.compare_undistilled:
-        trained("student_without_distillation", ingredients.student, [undistilled_stage(recipe, ingredients)])
+        trained("student_without_distillation", untrained, [undistilled_stage(recipe, ingredients)], teacher)
     return results
 
 
 def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | None, run: Run) -> Model:
     """Trains one stage from its latest checkpoint, or from `student`, to its end."""
     if (folder / "final").exists():
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # where the run was killed before it did so
         return Model(student.config, load_pretrained(folder / "final")[1])
     recipe, ingredients, mesh, name = run.recipe, run.ingredients, data_mesh(), f"{folder.parent.name}/{folder.name}"
     cached = cached_logits_of(teacher, stage, recipe, ingredients)
@@ -114,7 +121,7 @@ def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | Non
     projection, teacher_params, teacher_network = teaching(stage.objective, student, teacher, bool(cached), key)
     train_step = make_train_step(student.network, teacher_network, stage.objective, optimizer)
 
-    with Checkpoints(folder / "checkpoints") as checkpoints, StopSignals() as stop:
+    with held_signals() as signals, Checkpoints(folder / "checkpoints") as checkpoints:
         start, state = checkpoints.restore(create_state(student.params, projection, optimizer, mesh))
         evaluation = Evaluation(ingredients.held_out, recipe)
         own = Tracking(recipe.log_every), evaluation, Checkpointing(checkpoints, recipe.checkpoint_every, evaluation)
@@ -122,14 +129,13 @@ def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | Non
         batches = prefetch(shard_batch(epochs.batch_at(step), mesh) for step in range(start, steps))
         with closing(batches), Hooks(stage_run, (*own, *run.hooks)) as hooks:
             for done, batch in enumerate(batches, start=start + 1):
-                if hooks.finished or stop.requested:
+                if hooks.finished or signals.requested:
                     break
                 state, metrics = train_step(state, teacher_params, batch, key)
                 hooks.step(done, state, metrics)
-        if stop.requested:
+        if signals.requested:
             checkpoints.save(int(state.step), state)
-            print(f"stopped in {name}: the same command continues", file=sys.stderr)
-            sys.exit(128 + stop.requested)
+            signals.stop()
         check_changed(name, student.params, jax.device_get(state.params["model"]))
         if recipe.keep == "best" and evaluation.best is not None:
             state = checkpoints.at(evaluation.best.step, state)
@@ -143,8 +149,8 @@ def main() -> None:
     """The command line."""
     recipe, output, hooks = parse(sys.argv[1:], __doc__ or "")
     configure(recipe.cache)
-    print(json.dumps(train(recipe, output, hooks), indent=2))
+    print(in_words(plan(recipe)) if output is None else json.dumps(train(recipe, output, hooks), indent=2))
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, "continues")

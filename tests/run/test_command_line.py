@@ -110,3 +110,10 @@ def test_a_push_is_no_part_of_the_recipe(own):
     assert [type(hook).__name__ for hook in hooks] == ["Push"]
     with pytest.raises(UserError, match="--private says how to push: give --push-to-hub ID too"):
         parse([path, "--output", "x", "--private"])
+
+
+def test_a_limit_of_time_is_no_part_of_the_recipe(own):
+    recipe, path = own
+    got, _, hooks = parse([path, "--output", "x", "--max-seconds", "60"])
+    assert got == recipe
+    assert [type(hook).__name__ for hook in hooks] == ["TimeLimit"]

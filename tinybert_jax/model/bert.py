@@ -1,8 +1,8 @@
-"""BERT and RoBERTa in Flax Linen: the parameter tree of transformers, one to one, and one NamedTuple out.
+"""BERT and its relatives in Flax Linen: the parameter tree of transformers, one to one, and one NamedTuple out.
 
 Modules hold parameters and read top to bottom; there are no mode flags. Dropout acts when a "dropout" key is
 supplied and not otherwise, and `attention` names the one thing besides hidden states that distillation compares.
-The two families differ only in their embeddings; the tree's root is "bert" for both.
+The families differ in their embeddings (`families.py`); the tree is BERT's for all of them.
 Deliberately left out: the pooler (span heads do not use it), relative positions, decoder and cross-attention.
 """
 
@@ -94,12 +94,18 @@ class SelfAttention(Module):
 
 
 class Residual(Module):
-    """Projection, dropout, residual sum and LayerNorm: the end of both halves of a layer."""
+    """Projection, dropout, residual sum and LayerNorm: the end of both halves of a layer.
+
+    Attributes:
+        drops: whether dropout acts at all.
+    """
+
+    drops: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T I"], residual: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         x = self.dense(x, self.config.hidden_size, "dense")
-        return self.layer_norm(self.drop(x, self.config.hidden_dropout_prob) + residual)
+        return self.layer_norm(self.drop(x, self.config.hidden_dropout_prob if self.drops else 0.0) + residual)
 
 
 class Attention(Module):
@@ -110,7 +116,8 @@ class Attention(Module):
         self, rows: Float[Array, "B R D"], x: Float[Array, "B S D"], mask: Bool[AnyArray, "B S"]
     ) -> tuple[Float[Array, "B R D"], _Attended]:
         attended = SelfAttention(self.config, self.platform, name="self")(rows, x, mask)
-        return Residual(self.config, self.platform, name="output")(attended.context.reshape(rows.shape), rows), attended
+        residual = Residual(self.config, self.platform, self.config.family.attention_output_dropout, name="output")
+        return residual(attended.context.reshape(rows.shape), rows), attended
 
 
 class FeedForward(Module):

@@ -14,6 +14,8 @@ from tinybert_jax.errors import UserError
 from tinybert_jax.run.held_out import Evaluation
 from tinybert_jax.run.hooks import Hook, Publish, StageRun
 
+KEPT = 2  # the latest, and one before it
+
 
 class Checkpoints:
     """The latest checkpoints of one stage, and its best, in a folder; on exit it waits for the last write.
@@ -24,7 +26,7 @@ class Checkpoints:
         best: the step that is kept however many follow; None for no such step.
     """
 
-    def __init__(self, folder: Path, keep: int = 2) -> None:
+    def __init__(self, folder: Path, keep: int = KEPT) -> None:
         self.best: int | None = None
         policy = AnyPreservationPolicy([LatestN(keep), _Best(self)])
         options = ocp.CheckpointManagerOptions(preservation_policy=policy, create=True)

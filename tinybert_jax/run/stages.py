@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tinybert_jax.data import Dataset, Epochs
+from tinybert_jax.data import Epochs
 from tinybert_jax.distill import Finetune, Objective, make_optimizer
 from tinybert_jax.errors import UserError
 from tinybert_jax.inference import cached_logits
 from tinybert_jax.model import BertForQuestionAnswering, Model, freeze
 from tinybert_jax.model.bert import Params
+from tinybert_jax.run.labels import check_labels
 from tinybert_jax.run.prepare import Ingredients
 from tinybert_jax.run.recipe import Recipe, Stage
 from tinybert_jax.sharding import data_mesh, replicate
@@ -56,7 +57,7 @@ def cached_logits_of(
     """The logits of all teachers, where the stage trains from the cache instead of running the teacher."""
     if teacher is None or recipe.teacher_cache == "off" or not stage.objective.reads_cache:
         return ()
-    data = data_of(stage, ingredients)
+    data = ingredients.data_of(stage)
     into = (data.windows, data.key, recipe.cache, recipe.teacher_cache)
     settings = {"batch_size": recipe.eval_batch_size, "buckets": recipe.batch_lengths}
     return tuple(cached_logits(model, *into, **settings) for model in (teacher, *ingredients.more_teachers))
@@ -66,13 +67,8 @@ def epochs_of(
     stage: Stage, recipe: Recipe, ingredients: Ingredients, teacher_logits: Sequence[np.ndarray] = ()
 ) -> Epochs:
     """The batches of a stage."""
-    windows = data_of(stage, ingredients).windows
+    windows = ingredients.data_of(stage).windows
     return Epochs(windows, stage.batch_size, recipe.batch_lengths, recipe.seed, teacher_logits)
-
-
-def data_of(stage: Stage, ingredients: Ingredients) -> Dataset:
-    """The data set of a stage."""
-    return ingredients.augmented if stage.augmented else ingredients.train
 
 
 def check_stages(recipe: Recipe, ingredients: Ingredients) -> None:
@@ -81,8 +77,9 @@ def check_stages(recipe: Recipe, ingredients: Ingredients) -> None:
     A stage on copies that augmentation has still to make is checked when it begins.
 
     Raises:
-        UserError: a stage could not, or would not.
+        UserError: a stage could not, or would not; or as `check_labels`.
     """
+    check_labels(recipe, ingredients)
     made = ingredients.train, ingredients.augmented, ingredients.dev, ingredients.held_out
     for data in filter(None, made):
         Epochs(data.windows, 1, recipe.batch_lengths, recipe.seed)

@@ -1,14 +1,20 @@
-"""Outputs appear whole or not at all: written under a temporary name, then renamed."""
+"""Outputs appear whole or not at all: written under a temporary name, then renamed. Inputs may be gzipped."""
 
+import gzip
 import json
+import os
+import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tinybert_jax.errors import UserError
+
+_SCRATCH = re.compile(r"\..+\.\w{8}\.tmp")  # what `atomic_path` calls the folders that it writes in
 
 
 @contextmanager
@@ -19,7 +25,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     temporary, replaced = scratch / path.name, scratch / "replaced"
     try:
         yield temporary
@@ -32,6 +38,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def is_scratch(name: str) -> bool:
+    """Whether a folder of that name is one that `atomic_path` writes in."""
+    return _SCRATCH.fullmatch(name) is not None
+
+
+def sweep(folder: Path) -> None:
+    """Removes what killed processes left of `atomic_path` anywhere in `folder`, in which no other may be writing."""
+    for parent, names, _ in os.walk(folder):
+        for name in filter(is_scratch, names):
+            shutil.rmtree(Path(parent) / name, ignore_errors=True)
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -65,3 +83,23 @@ def parse_json(content: bytes, path: str | Path) -> Any:
         raise UserError(f"{path} is not valid JSON: {error}") from error
     except RecursionError as error:
         raise UserError(f"{path} is not valid JSON: it is nested too deeply") from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a file for reading, unpacked where it is gzipped, under whatever name.
+
+    Raises:
+        UserError: it cannot be read, or is damaged; raised while it is read, too.
+    """
+    try:
+        with path.open("rb") as raw:
+            if raw.peek(2).startswith(b"\x1f\x8b"):
+                with gzip.open(raw) as unpacked:
+                    yield unpacked
+            else:
+                yield raw
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path} is a damaged gzip file: {error}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
