@@ -21,13 +21,44 @@ _SOURCE = "a recipe's name, a recipe.json, or FILE.py:NAME, which is executed"
 
 
 @dataclass(frozen=True)
+class Start:
+    """What a command makes of the recipe that it names, before other flags override figures of it.
+
+    Attributes:
+        preset: a known system's objectives, updates and augmentation.
+        objectives: the kinds of the stages' objectives, in order; a new one starts with its defaults.
+    """
+
+    preset: PresetName | None = None
+    objectives: tuple[str, ...] | None = None
+
+    def of(self, recipe: Recipe) -> Recipe:
+        """The recipe with the preset and the kinds; a stage that has an objective of its kind keeps it.
+
+        Raises:
+            UserError: not a kind for each stage.
+        """
+        recipe = recipe if self.preset is None else with_preset(recipe, PRESETS[self.preset])
+        kinds = self.objectives
+        if kinds is None:
+            return recipe
+        if len(kinds) != len(recipe.stages) or not OBJECTIVES.keys() >= {*kinds}:
+            raise UserError(
+                f"--objectives must name a kind for each of the recipe's {len(recipe.stages)} stages, each one of "
+                f"{', '.join(OBJECTIVES)}; got {' '.join(kinds)}"
+            )
+        stages = (
+            stage if stage.objective.tag == kind else dataclasses.replace(stage, objective=OBJECTIVES[kind]())
+            for stage, kind in zip(recipe.stages, kinds, strict=True)
+        )
+        return dataclasses.replace(recipe, stages=tuple(stages))
+
+
+@dataclass(frozen=True)
 class Options:
     """What a command says that is no part of its recipe.
 
     Attributes:
-        preset: a known system's objectives, updates and augmentation; other flags override it.
-        objectives: the kinds of the stages' objectives, in order, as "relations prediction"; a stage that has its kind
-            already keeps its settings, another begins with the defaults, and other flags override both.
         output: the run's folder.
         fork: begin the run of --output again in this new folder, with the data and models that are there now.
         dry_run: check data and models, measure a few steps, print the plan with its memory and time, and no more.
@@ -38,8 +69,6 @@ class Options:
         private: only the owner sees what --push-to-hub sends.
     """
 
-    preset: PresetName | None = None
-    objectives: tuple[str, ...] | None = None
     output: Path | None = None
     fork: Path | None = None
     dry_run: bool = False
@@ -80,13 +109,14 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path | N
     Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE", help=_SOURCE)]
     without_prefix = tyro.conf.arg(name="")
 
-    def base(source: Source, preset: PresetName | None = None, objectives: tuple[str, ...] | None = None) -> Recipe:
-        recipe = find_recipe(source)
-        recipe = recipe if preset is None else with_preset(recipe, PRESETS[preset])
-        return recipe if objectives is None else _with_kinds(recipe, objectives)
+    def base(source: Source, start: Annotated[Start, without_prefix]) -> Recipe:
+        return start.of(find_recipe(source))
 
     def run(
-        source: Source, recipe: Annotated[Recipe, without_prefix], options: Annotated[Options, without_prefix]
+        source: Source,
+        start: Annotated[Start, without_prefix],
+        recipe: Annotated[Recipe, without_prefix],
+        options: Annotated[Options, without_prefix],
     ) -> tuple[Recipe, Options]:
         return recipe, options
 
@@ -105,20 +135,6 @@ def _folder(recipe: Recipe, options: Options) -> Path | None:
     if options.output is None:
         raise UserError("a run needs a folder: give --output DIR, or --dry-run to see what it would do")
     return options.output if options.fork is None else forked(recipe, options.output, options.fork)
-
-
-def _with_kinds(recipe: Recipe, kinds: tuple[str, ...]) -> Recipe:
-    """The recipe with objectives of these kinds; a stage that has one of its kind keeps it."""
-    if len(kinds) != len(recipe.stages) or not OBJECTIVES.keys() >= {*kinds}:
-        raise UserError(
-            f"--objectives must name a kind for each of the recipe's {len(recipe.stages)} stages, each one of "
-            f"{', '.join(OBJECTIVES)}; got {' '.join(kinds)}"
-        )
-    stages = (
-        stage if stage.objective.tag == kind else dataclasses.replace(stage, objective=OBJECTIVES[kind]())
-        for stage, kind in zip(recipe.stages, kinds, strict=True)
-    )
-    return dataclasses.replace(recipe, stages=tuple(stages))
 
 
 def _summary(source: str) -> str:
