@@ -40,7 +40,7 @@ objectives = st.one_of(
         hidden_weight=st.floats(min_value=0, allow_nan=False),
         embeddings=st.booleans(),
     ),
-    st.builds(Prediction, temperature=positive),
+    st.builds(Prediction, temperature=positive, null_weight=st.floats(min_value=0, allow_nan=False)),
     st.builds(Relations, heads=st.none() | st.integers(1)),
 )
 stages = st.builds(
