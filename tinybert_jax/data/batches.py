@@ -134,12 +134,16 @@ class Epochs:
 
     def batch_at(self, step: int) -> Batch:
         """Returns the batch of a step, counted from 0 over all epochs."""
+        indices = self.windows_at(step)
+        length = self._buckets[self._bucket[indices[-1]]]
+        return collate(self._windows, indices, int(length), self._batch_size, self._teacher_logits)
+
+    def windows_at(self, step: int) -> np.ndarray:
+        """Returns which windows are in the batch of a step."""
         epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
         order, batch_order = self._epoch_order(epoch)
         begin = batch_order[step_in_epoch] * self._batch_size
-        indices = order[begin : begin + self._batch_size]
-        length = self._buckets[self._bucket[indices[-1]]]
-        return collate(self._windows, indices, int(length), self._batch_size, self._teacher_logits)
+        return order[begin : begin + self._batch_size]
 
     def _epoch_order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the epoch's windows, shuffled within rising buckets, and the order of its batches."""
