@@ -11,9 +11,12 @@ from tests.cased_model import VOCABULARY, write_cased_model
 from tinybert_jax.convert import convert, main
 from tinybert_jax.data import load_tokenizer
 from tinybert_jax.errors import UserError, run_script
+from tinybert_jax.inference.settings import SETTINGS_FILE, QASettings, write_settings
 from tinybert_jax.model import (
     BertForMaskedLM,
     BertForQuestionAnswering,
+    Model,
+    cut_student,
     load_pretrained,
     load_qa_model,
     save_pretrained,
@@ -49,6 +52,18 @@ def test_both_ways_by_the_command_line(monkeypatch, tmp_path, source, config, pa
     weights = [(folder / "model.safetensors").read_bytes() for folder in (source, tmp_path / "back")]
     assert weights[0] == weights[1]
     assert {path.name for path in tmp_path.iterdir()} == {"source", "orbax", "back"}
+
+
+@pytest.mark.parametrize(
+    ("family", "shape"), [("distilbert", {"type_vocab_size": 0}), ("electra", {"embedding_size": 12})]
+)
+def test_other_families_convert_both_ways(tmp_path, config, random_params, family, shape):
+    config = replace(config, model_type=family, **shape)
+    save_pretrained(tmp_path / "source", config, random_params(BertForQuestionAnswering(config), seed=5))
+    convert(str(tmp_path / "source"), tmp_path / "orbax", "orbax")
+    convert(str(tmp_path / "orbax"), tmp_path / "back")
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "source" / name).read_bytes() == (tmp_path / "back" / name).read_bytes()
 
 
 def test_a_roberta_converts_both_ways(tmp_path, config, random_params):
@@ -172,3 +187,20 @@ def test_a_bad_source_leaves_nothing_behind(tmp_path, source):
     with pytest.raises(UserError, match="cannot read the weights"):
         convert(str(source), tmp_path / "out", "orbax")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_student_is_cut_by_its_layers(monkeypatch, tmp_path, source, config, params):
+    write_settings(source, QASettings())
+    assert run(monkeypatch, source, tmp_path / "out", "--layers", "1", "--positions", "12") == 0
+    cut, held = load_pretrained(tmp_path / "out")
+    expected = cut_student(Model(config, params), [1], 12)
+    assert cut == expected.config == replace(config, num_hidden_layers=1, max_position_embeddings=12)
+    jax.tree.map(np.testing.assert_array_equal, held, expected.params)
+    assert load_tokenizer(tmp_path / "out").get_vocab() == load_tokenizer(source).get_vocab()
+    assert not (tmp_path / "out" / SETTINGS_FILE).exists()
+
+
+def test_layers_that_are_not_there_end_with_status_2(monkeypatch, capsys, tmp_path, source):
+    assert run(monkeypatch, source, tmp_path / "out", "--layers", "0,2") == 2
+    assert capsys.readouterr().err == ("error: layers of the teacher must be from 0 to 1, as it has 2, got 0,2\n")
+    assert not (tmp_path / "out").exists()

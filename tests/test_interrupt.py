@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -32,6 +33,13 @@ def test_a_signal_ends_the_block_with_its_status_and_the_old_handlers_come_back(
         signal.raise_signal(number)
     assert (stopped.value.code, stopped.value.again) == (STATUS[number], "continues")
     assert signal.getsignal(number) is before
+
+
+def test_in_a_thread_that_gets_no_signals_a_block_is_only_a_block():
+    before = signal.getsignal(signal.SIGINT)
+    with ThreadPoolExecutor(1) as pool, stop_signals("continues"):
+        pool.submit(lambda: stop_signals("begins again").__enter__()).result()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_loop_holds_a_signal_back_until_it_ends():

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import tinybert_jax
+from tests.tiny_run import tiny_arguments
 from tinybert_jax import train
 from tinybert_jax.errors import run_script as run_in_process
 from tinybert_jax.inference import JaxNetwork, predict_logits
@@ -22,20 +23,6 @@ from tinybert_jax.synthetic.generate import train_tokenizer
 from tinybert_jax.tracking import read_metrics
 
 ROOT = Path(__file__).parents[1]
-
-
-def tiny_arguments(cache, *more):
-    """The quickstart, shrunk until it takes seconds."""
-    sizes = {"hidden-size": 16, "num-attention-heads": 2, "intermediate-size": 16, "hidden-dropout-prob": 0.1}
-    arguments = ["quickstart", "--cache", str(cache), "--windows.max-seq-len", "128", "--buckets", "128"]
-    arguments += ["--synthetic.data.train-articles", "2", "--synthetic.data.dev-articles", "1"]
-    arguments += ["--synthetic.data.paragraphs-per-article", "3", "--log-every", "5", "--checkpoint-every", "10"]
-    for model, layers in (("teacher", 2), ("student", 1)):
-        arguments += [f"--synthetic.{model}.num-hidden-layers", str(layers)]
-        arguments += [word for key, value in sizes.items() for word in (f"--synthetic.{model}.{key}", str(value))]
-    for stage, steps in (("teacher-stages.0", 10), ("stages.0", 150), ("stages.1", 10)):
-        arguments += [f"--{stage}.batch-size", "4", f"--{stage}.max-steps", str(steps), f"--{stage}.epochs", "100"]
-    return [*arguments, *more]
 
 
 def run_script(*arguments, **options):

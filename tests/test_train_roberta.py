@@ -47,7 +47,7 @@ def test_a_roberta_is_distilled_exported_and_scored(folder):
 
     config, _ = load_pretrained(folder / "run" / "export")
     assert (config.model_type, config.num_hidden_layers) == ("roberta", 1)
-    assert "A RoBERTa model" in (folder / "run" / "export" / "README.md").read_text()
+    assert "A model of the RoBERTa family" in (folder / "run" / "export" / "README.md").read_text()
     windows = WindowConfig(max_seq_len=128, doc_stride=16)
     metrics = evaluate.score_model(str(folder / "run" / "export"), str(folder / "dev.json"), windows=windows).metrics
     assert metrics["f1"] == pytest.approx(results["student"]["f1"], abs=0.01)

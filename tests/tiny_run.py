@@ -1,4 +1,4 @@
-"""A run of seconds: a little model fine-tuned on generated data, and hooks that look on."""
+"""Runs of seconds, and hooks that look on: a little model fine-tuned on generated data, and the quickstart shrunk."""
 
 import dataclasses
 import json
@@ -44,6 +44,20 @@ def write_model(folder: Path, data, seed: int) -> None:
     config = BertConfig(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, **shape)
     params = init_params(BertForQuestionAnswering(config), jax.random.key(seed))
     save_pretrained(folder, config, params, tokenizer)
+
+
+def tiny_arguments(cache, *more):
+    """The quickstart, shrunk until it takes seconds."""
+    sizes = {"hidden-size": 16, "num-attention-heads": 2, "intermediate-size": 16, "hidden-dropout-prob": 0.1}
+    arguments = ["quickstart", "--cache", str(cache), "--windows.max-seq-len", "128", "--buckets", "128"]
+    arguments += ["--synthetic.data.train-articles", "2", "--synthetic.data.dev-articles", "1"]
+    arguments += ["--synthetic.data.paragraphs-per-article", "3", "--log-every", "5", "--checkpoint-every", "10"]
+    for model, layers in (("teacher", 2), ("student", 1)):
+        arguments += [f"--synthetic.{model}.num-hidden-layers", str(layers)]
+        arguments += [word for key, value in sizes.items() for word in (f"--synthetic.{model}.{key}", str(value))]
+    for stage, steps in (("teacher-stages.0", 10), ("stages.0", 150), ("stages.1", 10)):
+        arguments += [f"--{stage}.batch-size", "4", f"--{stage}.max-steps", str(steps), f"--{stage}.epochs", "100"]
+    return [*arguments, *more]
 
 
 class Copies(Hook):

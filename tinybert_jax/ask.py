@@ -151,7 +151,8 @@ def _load(arguments: Arguments) -> "Answerer":
 
 
 def _answer_file(arguments: Arguments, questions: Path, output: Path) -> None:
-    from tinybert_jax.inference.answer_file import answer_file, check_questions
+    from tinybert_jax.data.question_lines import check_questions
+    from tinybert_jax.inference.answer_file import answer_file
     from tinybert_jax.inference.loading import weights_digest
 
     counts = check_questions(questions, arguments.skip_bad)

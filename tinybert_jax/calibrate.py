@@ -23,6 +23,7 @@ from tinybert_jax.errors import UserError, check, run_script
 from tinybert_jax.scoring import (
     Answers,
     best_thresholds,
+    check_labelled,
     find_answers,
     question_scores,
     squad_metrics,
@@ -121,6 +122,7 @@ def calibrate(model: Path, data: str, max_wrong: float | None = None, batch_size
 
 def _read(data: str) -> Sequence[Example]:
     examples = read_squad(data, check_offsets=False)
+    check_labelled(examples)
     impossible = sum(example.is_impossible for example in examples)
     if impossible in (0, len(examples)):
         kind = "answerable" if impossible else "unanswerable"

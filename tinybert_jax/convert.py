@@ -1,8 +1,9 @@
-"""Checkpoint conversion: `python -m tinybert_jax.convert SRC DST [--to transformers|orbax]`.
+"""Checkpoint conversion: `python -m tinybert_jax.convert SRC DST [--to transformers|orbax] [--layers 6]`.
 
 SRC is anything `load_pretrained` reads: an encoder, a masked LM or a question-answering model, and it stays what it is.
 `transformers` writes safetensors that `from_pretrained` loads; `orbax` writes the parameter tree for JAX programs. Both
-folders carry config and tokenizer, and can be given wherever a model is asked for.
+folders carry config and tokenizer, and can be given wherever a model is asked for. With `--layers` only some layers are
+kept: a student that has still to be trained.
 """
 
 import warnings
@@ -13,6 +14,7 @@ from tinybert_jax.data.tokenizer import check_ids_fit, load_tokenizer
 from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.hub import locate
 from tinybert_jax.inference.settings import SETTINGS_FILE, load_settings, write_settings
+from tinybert_jax.model import Model, cut_student, layers_of
 from tinybert_jax.model.checkpoint_files import write_orbax
 from tinybert_jax.model.pretrained import kind_of, load_stored, save_pretrained
 from tinybert_jax.store.files import atomic_path, write_json
@@ -24,16 +26,26 @@ _DESCRIPTIONS = {
 }
 
 
-def convert(source: str, destination: Path, to: Literal["transformers", "orbax"] = "transformers") -> None:
+def convert(
+    source: str,
+    destination: Path,
+    to: Literal["transformers", "orbax"] = "transformers",
+    layers: str | None = None,
+    positions: int | None = None,
+) -> None:
     """Converts a checkpoint into a folder of the other layout; a warning names tensors of heads that are left out.
 
     Args:
         source: a hub id, "owner/name" or "owner/name@revision", or a folder in any layout `load_pretrained` reads.
         destination: the folder to write; it must not exist yet.
         to: its layout.
+        layers: keeps these alone: "6" evenly spaced ones, "0,2,4" these, counted from 0, "first" or "last" half of
+            them, or so many, "first:4".
+        positions: shortens the position table to rows of that many tokens.
 
     Raises:
-        UserError: the source cannot be loaded, a token has no embedding, or the destination exists.
+        UserError: the source cannot be loaded, a token has no embedding, the destination exists, or the source does not
+            have such layers or positions.
     """
     if destination.exists():
         raise UserError(f"{destination} exists already: name a new folder, or remove that one first")
@@ -41,6 +53,10 @@ def convert(source: str, destination: Path, to: Literal["transformers", "orbax"]
     config, params, left_out = load_stored(source)
     if left_out:
         warnings.warn(f"left out, as no network here has them: {', '.join(sorted(left_out))}", stacklevel=2)
+    is_cut = layers is not None or positions is not None
+    if is_cut:
+        count = config.num_hidden_layers
+        config, params = cut_student(Model(config, params), layers_of(layers or str(count), count), positions)
     tokenizer = _tokenizer(source)
     if tokenizer is not None:
         check_ids_fit(source, tokenizer, config.vocab_size)
@@ -53,7 +69,7 @@ def convert(source: str, destination: Path, to: Literal["transformers", "orbax"]
             if tokenizer is not None:
                 tokenizer.save_pretrained(str(folder))
             write_orbax(folder, params)
-        if (locate(source) / SETTINGS_FILE).exists():
+        if (locate(source) / SETTINGS_FILE).exists() and not is_cut:  # they are of a model that is trained
             write_settings(folder, settings)
     print(f"{destination} holds {_DESCRIPTIONS[kind_of(params)]}")
 

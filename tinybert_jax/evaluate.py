@@ -4,6 +4,7 @@
     python evaluate.py MODEL --against TEACHER --data FILE [--report PAGE.html]
     python evaluate.py --predictions predictions.json --data FILE [--null-odds null_odds.json] [--threshold X]
     python evaluate.py --predictions A.json --against B.json --data FILE
+    python evaluate.py MODEL --against TEACHER --data QUESTIONS.jsonl
 
 Prints the official metrics as JSON on stdout, and 95% bootstrap intervals of exact and F1. With a model, --output also
 writes metrics.json, predictions.json, null_odds.json and best_spans.json: the answers as if there were one to each
@@ -11,7 +12,8 @@ question, from which, with the odds, any script finds the best threshold. With -
 and how far the first is ahead: the mean difference, its interval and its p-value by a paired bootstrap. --report writes
 a page for people: the figures, drawn, and every question. FILE is SQuAD 1.1 or 2.0 JSON, plain or gzipped, an .arrow
 file of `augment`, or a hub data set such as rajpurkar/squad_v2:validation; google/xquad/xquad.de:validation names a
-configuration, rajpurkar/squad_v2@main:validation a branch, tag or commit.
+configuration, rajpurkar/squad_v2@main:validation a branch, tag or commit. Questions without labels, a .jsonl file of
+{"id", "question", "context"}, show how far a model agrees with its teacher.
 """
 
 import dataclasses
@@ -134,7 +136,8 @@ class Arguments:
     Attributes:
         model: a folder or a hub id, "owner/name" or "owner/name@revision"; leave it out with --predictions.
         data: questions and gold answers: SQuAD JSON, plain or gzipped, or a hub data set
-            "owner/name[/configuration][@revision]:split".
+            "owner/name[/configuration][@revision]:split". Or a .jsonl file of questions without labels: prints how far
+            the model agrees with that of --against.
         output: where a model's metrics, predictions, best spans and null odds are written.
         predictions: a JSON object, question id to answer, to score without a model.
         against: what to compare with, question by question: a second model (a teacher, say), which goes by its own
@@ -181,6 +184,8 @@ def _check(arguments: Arguments) -> None:
 
 def _score(arguments: Arguments) -> dict[str, Any]:
     examples = read_squad(arguments.data, check_offsets=False)
+    if not examples[0].is_labelled:
+        return _agreement(arguments, examples)
     ready = [_first(arguments, examples)]
     if arguments.against is not None:
         ready.append(_second(arguments, examples, arguments.against))
@@ -192,6 +197,27 @@ def _score(arguments: Arguments) -> dict[str, Any]:
     if len(systems) == 1:
         return systems[0].metrics
     return _compared("model" if arguments.model else "predictions", *systems)
+
+
+def _agreement(arguments: Arguments, examples: Sequence[Example]) -> dict[str, Any]:
+    """How far a model agrees with its teacher on questions that nobody has labelled."""
+    from tinybert_jax.inference import write_evaluation
+    from tinybert_jax.inference.agreement import agreement_of
+    from tinybert_jax.inference.loading import load
+
+    if not arguments.model or arguments.against is None or arguments.report is not None:
+        raise UserError(
+            f"{arguments.data} has no labels to score answers by: give MODEL --against TEACHER, two models, to measure "
+            "how far they agree, without --report, or give labelled data"
+        )
+    student, teacher = (load(name, arguments.dtype) for name in (arguments.model, arguments.against))
+    settings = dataclasses.replace(student.settings, windows=arguments.windows, answers=arguments.answers)
+    evaluation = agreement_of(student._replace(settings=settings), teacher, examples, arguments.batch_size)
+    if arguments.output is not None:
+        write_evaluation(arguments.output, evaluation)
+    if evaluation.metrics["kl"] is None:
+        print("kl is not measured: the two models cut these texts into different tokens", file=sys.stderr)
+    return evaluation.metrics
 
 
 # A system about to answer: all that can be wrong with it has been looked at before the first takes its time.

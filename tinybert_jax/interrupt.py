@@ -7,6 +7,7 @@ disk is whole either way.
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -59,8 +60,11 @@ class StopSignals:
 def stop_signals(again: str) -> Iterator[None]:
     """Has signals raise `Stopped` in the block, and says what "the same command" then does: "continues", say.
 
-    Where blocks are nested, the innermost says it.
+    Where blocks are nested, the innermost says it. In other threads than the main one nothing is changed.
     """
+    if threading.current_thread() is not threading.main_thread():  # Python hands signals to that one alone
+        yield
+        return
     before = {number: signal.signal(number, StopSignals.handle) for number in _NUMBERS}
     try:
         yield

@@ -31,8 +31,10 @@ from tinybert_jax.model import Model
 from tinybert_jax.run.checkpoints import Checkpoints
 from tinybert_jax.run.command_line import parse
 from tinybert_jax.run.digests import digests
+from tinybert_jax.run.dtype import with_dtype
 from tinybert_jax.run.folder import begin, claimed
 from tinybert_jax.run.hooks import Hook, Hooks, StageRun, check_hooks
+from tinybert_jax.run.plan import in_words, plan
 from tinybert_jax.run.prepare import Ingredients, augment_training_data, prepare
 from tinybert_jax.run.recipe import Recipe, Stage
 from tinybert_jax.run.results import CHECKPOINTS, FINAL, export, finish, finished, score
@@ -48,6 +50,7 @@ from tinybert_jax.run.stages import (
     teaching,
     undistilled_stage,
 )
+from tinybert_jax.run.student import student_of
 from tinybert_jax.sharding import data_mesh, shard_batch
 from tinybert_jax.store.files import write_json
 
@@ -73,6 +76,7 @@ def train(recipe: Recipe, output: Path, hooks: Sequence[Hook] = ()) -> dict[str,
     began = time.perf_counter()
     check_hooks(hooks)
     with claimed(recipe, output):
+        recipe = with_dtype(recipe, output)
         ingredients = prepare(recipe, output)
         check_stages(recipe, ingredients)
         begin(recipe, digests(ingredients), output)
@@ -92,14 +96,15 @@ def train_models(run: Run) -> dict[str, Any]:
     def trained(name: str, model: Model, stages: Sequence[Stage], teacher: Model | None = None) -> Model:
         for number, stage in enumerate(stages, start=1):
             model = train_stage(output / name / f"{number}-{stage.objective.tag}", stage, model, teacher, run)
-        results[name] = score(model, output / name, recipe, ingredients)
+        results.update(score(model, output / name, recipe, ingredients, teacher))
         return model
 
     teacher = ingredients.teacher and trained("teacher", ingredients.teacher, recipe.teacher_stages)
-    student = trained("student", ingredients.student, recipe.stages, teacher)
+    untrained = student_of(recipe, teacher) or ingredients.student
+    student = trained("student", untrained, recipe.stages, teacher)
     export(student, recipe, ingredients, output)
     if recipe.compare_undistilled:
-        trained("student_without_distillation", ingredients.student, [undistilled_stage(recipe, ingredients)])
+        trained("student_without_distillation", untrained, [undistilled_stage(recipe, ingredients)], teacher)
     return results
 
 
@@ -144,7 +149,7 @@ def main() -> None:
     """The command line."""
     recipe, output, hooks = parse(sys.argv[1:], __doc__ or "")
     configure(recipe.cache)
-    print(json.dumps(train(recipe, output, hooks), indent=2))
+    print(in_words(plan(recipe)) if output is None else json.dumps(train(recipe, output, hooks), indent=2))
 
 
 if __name__ == "__main__":

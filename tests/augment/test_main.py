@@ -84,6 +84,7 @@ def test_what_augment_wrote_is_not_augmented_again(source, settings, tmp_path):
     [
         ({"destination": "out.csv"}, r"must end in \.json"),
         ({"source": "missing.json"}, r"missing\.json does not exist"),
+        ({"source": "in/asked.jsonl"}, r"asked\.jsonl has no labels"),
         ({"model": "nowhere/at/all"}, "no folder 'nowhere/at/all'"),
         ({"probability": 2.0}, "probability must be in"),
         ({"copies": 0}, "copies must be at least 1"),
@@ -93,6 +94,7 @@ def test_what_augment_wrote_is_not_augmented_again(source, settings, tmp_path):
 def test_mistakes_are_refused_before_anything_is_computed(source, settings, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Candidates, "compute", lambda _: pytest.fail("computed all the same"))
+    (source.parent / "asked.jsonl").write_text('{"id": 1, "question": "q", "context": "c"}')
     chosen = {"source": str(source), "destination": "out.json", **settings, **arguments}
     with pytest.raises(UserError, match=message):
         augment(chosen.pop("source"), Path(chosen.pop("destination")), **chosen)

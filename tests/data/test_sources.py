@@ -58,7 +58,7 @@ def read(request, tmp_path, monkeypatch):
 
 
 def test_every_source_is_tested():
-    assert FILE_READERS.keys() == WRITERS.keys() | {".gz"}
+    assert FILE_READERS.keys() == WRITERS.keys() | {".gz", ".jsonl"}  # the last: test_question_lines.py
 
 
 def test_sources_give_the_same_examples(read):

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from tests.deploy.certified import FIGURES
+from tinybert_jax.data import Example
 from tinybert_jax.deploy import certificate, measure
 from tinybert_jax.deploy.certificate_page import write_table
 from tinybert_jax.errors import UserError
@@ -111,6 +112,8 @@ def test_without_gold_answers_agreement_with_the_teacher_is_measured(certified, 
     with pytest.raises(UserError, match=r"bare\.json has no gold answer to any question: give a --teacher"):
         certificate.read_questions(str(tmp_path / "bare.json"), {})
     shutil.copytree(certified / "student", tmp_path / "student")
+    asked = [Example("a", "q", "c", (), is_labelled=False)]
+    assert not certificate.Questions("bare.jsonl", asked).have_golds  # a file of questions alone is no other
     others = {certificate.TEACHER: str(certified / "teacher")}
     questions = certificate.read_questions(str(tmp_path / "bare.json"), others)
     found = certificate.certify(tmp_path / "student", questions, others)

@@ -52,7 +52,7 @@ def test_the_file_is_what_runtimes_expect(network):
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", OPSET)]
     assert model.ir_version == 8
     inputs = [value.name for value in model.graph.input]
-    segments = ["token_type_ids"] if network.config.model_type == "bert" else []
+    segments = ["token_type_ids"] if network.config.model_type in ("bert", "electra") else []
     assert inputs == ["input_ids", "attention_mask", *segments]
     assert [value.name for value in model.graph.output] == ["start_logits", "end_logits"]
     for value in (*model.graph.input, *model.graph.output):

@@ -1,4 +1,5 @@
 import warnings
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -8,7 +9,7 @@ import pytest
 
 from tinybert_jax.distill import AttentionDroppedWarning, Intermediate, LossInputs, Projection, losses
 from tinybert_jax.errors import UserError
-from tinybert_jax.model import BertConfig, Outputs
+from tinybert_jax.model import BertConfig, BertForQuestionAnswering, Outputs, forward
 
 
 class Labels(NamedTuple):
@@ -41,11 +42,15 @@ def bert(layers, width=4, heads=2):
 def attention_of(compare, model, layer):
     if compare == "probabilities":
         return model.probabilities[layer - 1]
-    return losses.attention_scores(model.queries[layer - 1], model.keys[layer - 1])
+    scores = losses.attention_scores(model.queries[layer - 1], model.keys[layer - 1])
+    if compare == "scores":
+        return scores
+    real = BATCH.attention_mask[:, None, None, :]
+    return scores - (scores * real).sum(-1, keepdims=True) / real.sum(-1, keepdims=True)
 
 
 @pytest.mark.parametrize("padding", ["masked", "counted"])
-@pytest.mark.parametrize("compare", ["scores", "probabilities"])
+@pytest.mark.parametrize("compare", ["scores", "centred-scores", "probabilities"])
 @pytest.mark.parametrize(
     ("width", "modes"),
     [
@@ -80,7 +85,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(compare, padding, width, mode
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("compare", ["scores", "probabilities"])
+@pytest.mark.parametrize("compare", ["scores", "centred-scores", "probabilities"])
 def test_a_student_equal_to_its_teacher_has_no_loss(compare):
     teacher = outputs(3, 4, seed=1)
     loss, terms = Intermediate(compare).loss(LossInputs(teacher, teacher, {}, BATCH))
@@ -89,6 +94,7 @@ def test_a_student_equal_to_its_teacher_has_no_loss(compare):
 
 def test_what_is_asked_of_the_forward():
     assert Intermediate().attention == "scores"
+    assert Intermediate(compare="centred-scores").attention == "scores"
     assert Intermediate(compare="probabilities").attention == "probabilities"
     assert Intermediate(attention_weight=0.0).attention == "none"
     assert Intermediate().uses_teacher
@@ -105,6 +111,26 @@ def test_without_weight_attention_is_not_read():
     bare = (o._replace(queries=None, keys=None, probabilities=None) for o in (student, teacher))
     loss, terms = Intermediate(attention_weight=0.0).loss(LossInputs(*bare, {}, BATCH))
     assert (loss, terms["attention"]) == (terms["hidden"], 0)
+
+
+def test_of_hidden_states_alone_the_forward_returns_no_attention(config, params, batch):
+    alone = Intermediate(attention_weight=0.0)
+    run = partial(forward, BertForQuestionAnswering(config), params, batch)
+    returned = jax.eval_shape(lambda: run(attention=alone.attention))
+    assert (returned.queries, returned.keys, returned.probabilities) == (None, None, None)
+    loss, terms = jax.eval_shape(lambda: alone.loss(LossInputs(run(), run(), {}, batch)))
+    assert (loss.shape, terms["hidden"].shape) == ((), ())
+
+
+def test_a_shift_of_all_keys_is_not_seen_once_they_are_centred():
+    student, teacher = outputs(2, 4, seed=0), outputs(4, 4, seed=1)
+    shifted = student._replace(keys=tuple(keys + 2.0 for keys in student.keys))
+    centred, raw = (
+        [Intermediate(compare).loss(LossInputs(model, teacher, {}, BATCH))[0] for model in (student, shifted)]
+        for compare in ("centred-scores", "scores")
+    )
+    np.testing.assert_allclose(centred[1], centred[0], rtol=1e-5)
+    assert abs(raw[1] - raw[0]) > 0.1
 
 
 def test_maps_and_widths_are_checked():
@@ -138,7 +164,7 @@ def test_unlike_heads_are_refused_by_default():
     Intermediate(attention_weight=0.0).check(bert(2, heads=2), bert(4, heads=4))
 
 
-@pytest.mark.parametrize("compare", ["scores", "probabilities"])
+@pytest.mark.parametrize("compare", ["scores", "centred-scores", "probabilities"])
 @pytest.mark.parametrize("heads", [(2, 4), (4, 2)])
 def test_groups_compare_means_over_heads(compare, heads):
     student, teacher = outputs(1, 8, 0, heads[0]), outputs(1, 8, 1, heads[1])
@@ -156,7 +182,7 @@ def test_groups_need_a_divisor():
         Intermediate(heads="groups").check(bert(2, 12, heads=4), bert(2, 12, heads=6))
 
 
-@pytest.mark.parametrize("compare", ["scores", "probabilities"])
+@pytest.mark.parametrize("compare", ["scores", "centred-scores", "probabilities"])
 def test_dropped_attention_is_said_once_and_weighs_nothing(compare):
     objective = Intermediate(compare, heads="drop")
     with pytest.warns(AttentionDroppedWarning, match="2 and 4 heads: the attention term is left out"):

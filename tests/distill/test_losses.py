@@ -19,6 +19,13 @@ def normal(seed, *shape):
 
 # Each loss as a function of the student's arrays and the mask, (B, T) = (2, 5); N = 2, H = 3.
 START, END = np.array([1, 0]), np.array([3, 2])
+
+
+def centred_mse(q, k, mask):
+    keys = (losses.centred(x, mask) for x in (k, normal(2, 2, 5, 2, 3)))
+    return score_mse_gram(q, next(keys), normal(1, 2, 5, 2, 3), next(keys), mask)
+
+
 CASES = {
     "hidden_mse": (lambda s, mask: losses.hidden_mse(s, normal(1, 2, 5, 4), mask), [(2, 5, 4)]),
     "attention_mse": (lambda s, mask: losses.attention_mse(s, normal(1, 2, 2, 5, 5), mask), [(2, 2, 5, 5)]),
@@ -26,6 +33,7 @@ CASES = {
         lambda q, k, mask: score_mse_gram(q, k, normal(1, 2, 5, 2, 3), normal(2, 2, 5, 2, 3), mask),
         [(2, 5, 2, 3), (2, 5, 2, 3)],
     ),
+    "centred": (centred_mse, [(2, 5, 2, 3), (2, 5, 2, 3)]),
     "soft_cross_entropy": (lambda s, mask: losses.soft_cross_entropy(s, normal(1, 2, 5, 2), mask, 2.0), [(2, 5, 2)]),
     "span_cross_entropy": (lambda s, mask: losses.span_cross_entropy(s, START, END, mask), [(2, 5, 2)]),
 }
@@ -156,6 +164,29 @@ def test_attention_by_hand():
     still = np.zeros_like(queries)
     assert score_mse_gram(queries, keys, still, still, both) == 9 / 4
     assert score_mse_gram(queries, keys, still, still, first) == 1
+
+
+def test_centred_keys_by_hand():
+    keys = np.array([1.0, 5.0, 100.0], np.float32).reshape(1, 3, 1, 1)
+    centred = losses.centred(keys, np.array([[True, True, False]]))
+    np.testing.assert_array_equal(centred[0, :2, 0, 0], [-2.0, 2.0])  # their mean is 3; the third is padding
+
+
+def test_centred_scores_have_no_mean_and_the_same_softmax():
+    queries, keys = normal(0, 2, 5, 2, 3), 3 + normal(1, 2, 5, 2, 3)
+    raw, centred = (losses.attention_scores(queries, k) for k in (keys, losses.centred(keys, MASK)))
+    pairs = np.broadcast_to(MASK[:, None, None, :], raw.shape)
+    np.testing.assert_allclose(centred.sum(-1, where=pairs), 0, atol=1e-5)
+    softmax = [jax.nn.softmax(scores, where=pairs) for scores in (raw, centred)]
+    np.testing.assert_allclose(*softmax, rtol=1e-5)
+
+
+def test_centred_keys_keep_their_type_and_are_averaged_in_float32():
+    keys = (100 + normal(0, 2, 5, 2, 3)).astype("bfloat16")
+    centred = losses.centred(keys, MASK)
+    assert centred.dtype == keys.dtype
+    exact = losses.centred(keys.astype(np.float32), MASK)
+    np.testing.assert_allclose(np.asarray(centred, np.float32), exact, rtol=2**-8)
 
 
 def test_attention_mse_averages_over_heads():

@@ -7,7 +7,7 @@ from filelock import FileLock
 
 from tests.inference.test_answerer import answerer
 from tinybert_jax.errors import UserError
-from tinybert_jax.inference.answer_file import Counts, answer_file, check_questions, read_questions
+from tinybert_jax.inference.answer_file import answer_file
 
 JOB = {"model": "m", "top_k": 1}
 
@@ -107,34 +107,3 @@ def test_two_processes_do_not_write_one_file(tokenizer, source, tmp_path):
         pytest.raises(UserError, match="another process is writing"),
     ):
         answer_file(answerer(tokenizer), source, output, 8, 1, JOB)
-
-
-def test_lines_are_checked_before_any_answer(source, tmp_path):
-    assert check_questions(source, skip_bad=True) == Counts(8, 3)
-    with pytest.raises(UserError, match=r"in\.jsonl, line 1: not valid JSON.*--skip-bad"):
-        check_questions(source, skip_bad=False)
-    with pytest.raises(UserError, match="holds no question"):
-        check_questions(write(tmp_path / "empty.jsonl", "", " "), skip_bad=False)
-    with pytest.raises(UserError, match="cannot read"):
-        check_questions(tmp_path / "missing.jsonl", skip_bad=False)
-
-
-@pytest.mark.parametrize(
-    ("line", "error"),
-    [
-        ("[]", "must be a JSON object, got list"),
-        ('{"question": "q", "context": "c"}', '"id" must be a text or a whole number, got None'),
-        ('{"id": true, "question": "q", "context": "c"}', '"id" must be'),
-        ('{"id": 1, "context": "c"}', "question 1: the question must be a text that is not empty, got None"),
-        ('{"id": 1, "question": "q", "context": []}', "got an empty list"),
-        ('{"id": 1, "question": "q", "context": ["c", 2]}', "the context must be a text"),
-        ('{"id": 1, "question": "q\\ud800", "context": "c"}', "not valid Unicode"),
-        ("[" * 100_000, "not valid JSON"),
-        ("\x00", "not valid JSON"),
-    ],
-    ids=range(9),
-)
-def test_what_is_wrong_with_a_line(tmp_path, line, error):
-    (found,) = read_questions(write(tmp_path / "in.jsonl", line))
-    assert error in found.error
-    assert found.line == 1

@@ -7,24 +7,21 @@ import jax
 import pytest
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.model import (
-    BertConfig,
-    BertForQuestionAnswering,
-    init_params,
-)
+from tinybert_jax.model import BertConfig, BertForQuestionAnswering, init_params
+from tinybert_jax.model.families import FAMILIES
 
 BERT_BASE = BertConfig()
 TINYBERT_6 = BertConfig(num_hidden_layers=6)
 TINYBERT_4 = BertConfig(hidden_size=312, num_hidden_layers=4, intermediate_size=1200)
 
 
-@pytest.mark.parametrize("model_type", ["bert", "roberta"])
+@pytest.mark.parametrize("model_type", FAMILIES)
 def test_defaults_are_those_of_transformers(model_type):
     theirs = pytest.importorskip("transformers").AutoConfig.for_model(model_type).to_dict()
-    ours = dataclasses.asdict(BertConfig.from_transformers({"model_type": model_type}))
-    del ours["dtype"], ours["attention_kernel"]
+    ours = BertConfig.from_transformers({"model_type": model_type}).to_transformers()
+    del ours["dtype"], ours["architectures"]
     assert {key: theirs[key] for key in ours} == ours
-    assert model_type == "roberta" or BertConfig.from_transformers({}) == BertConfig()
+    assert model_type != "bert" or BertConfig.from_transformers({}) == BertConfig()
 
 
 def test_a_released_tinybert_config_is_read():
@@ -55,7 +52,9 @@ def test_stored_precision_and_nulls_are_passed_over():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"model_type": "xlm-roberta"}, 'model_type must be "bert" or "roberta", got \'xlm-roberta\''),
+        ({"model_type": "modernbert"}, "model_type must be one of bert, roberta, .*, got 'modernbert'"),
+        ({"model_type": "deberta-v2"}, "model_type must be one of bert, roberta, .*, got 'deberta-v2'"),
+        ({"model_type": ["bert"]}, r"model_type must be one of bert, .*, got \['bert'\]"),
         ({"position_embedding_type": "relative_key"}, "must be \"absolute\", got 'relative_key'"),
         ({"hidden_act": "mish"}, "hidden_act must be one of gelu, gelu_new, relu, .*, silu, got 'mish'"),
         ({"hidden_size": 770}, "num_attention_heads must divide hidden_size, got 12 heads for 770 units"),
@@ -90,7 +89,7 @@ def test_keys_that_nobody_knows_are_listed():
     assert BertConfig.from_transformers(content).hidden_size == 24
 
 
-@pytest.mark.parametrize("model_type", ["bert", "roberta"])
+@pytest.mark.parametrize("model_type", FAMILIES)
 def test_all_that_transformers_writes_is_known(model_type):
     theirs = pytest.importorskip("transformers").AutoConfig.for_model(model_type)
     assert BertConfig.unknown_keys(theirs.to_dict()) == []
@@ -180,7 +179,7 @@ def test_max_positions():
     assert BERT_BASE.max_positions == 512
     roberta = BertConfig(model_type="roberta", pad_token_id=3, max_position_embeddings=5)
     assert roberta.max_positions == 1
-    with pytest.raises(UserError, match=r"max_position_embeddings must be over pad_token_id \+ 1 = 4 .*, got 4"):
+    with pytest.raises(UserError, match=r"max_position_embeddings must be over pad_token_id \+ 1 = 4 .*RoBERTa, got 4"):
         dataclasses.replace(roberta, max_position_embeddings=4)
 
 

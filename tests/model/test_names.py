@@ -6,7 +6,8 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from tinybert_jax.model import BertForMaskedLM, BertForQuestionAnswering, init_params
-from tinybert_jax.model.names import FAMILIES, Place, is_derived, is_elsewhere, is_transposed, places, stored_name
+from tinybert_jax.model.families import FAMILIES
+from tinybert_jax.model.names import Place, is_derived, is_elsewhere, is_transposed, places, stored_name
 
 HEADS = {"qa_outputs": BertForQuestionAnswering, "cls": BertForMaskedLM}
 
@@ -49,6 +50,19 @@ def test_no_spelling_belongs_to_two_tensors_or_to_none(config, family, head):
         ("bert", "cls.predictions.bias", "cls.predictions.bias"),
         ("roberta", "bert.encoder.layer.3.output.dense.kernel", "roberta.encoder.layer.3.output.dense.weight"),
         ("roberta", "qa_outputs.bias", "qa_outputs.bias"),
+        ("distilbert", "bert.embeddings.LayerNorm.scale", "distilbert.embeddings.LayerNorm.weight"),
+        (
+            "distilbert",
+            "bert.encoder.layer.10.attention.self.key.kernel",
+            "distilbert.transformer.layer.10.attention.k_lin.weight",
+        ),
+        (
+            "distilbert",
+            "bert.encoder.layer.0.attention.output.LayerNorm.bias",
+            "distilbert.transformer.layer.0.sa_layer_norm.bias",
+        ),
+        ("electra", "bert.embeddings.embeddings_project.kernel", "electra.embeddings_project.weight"),
+        ("electra", "bert.encoder.layer.3.output.dense.kernel", "electra.encoder.layer.3.output.dense.weight"),
     ],
 )
 def test_a_name_by_hand(family, ours, theirs):
@@ -76,7 +90,7 @@ def test_the_longest_row_of_a_table_decides(monkeypatch):
         "bert.encoder.layer.*": "small.blocks.*",
         "bert.encoder.layer.*.output.LayerNorm": "small.blocks.*.norm",
     }
-    monkeypatch.setitem(FAMILIES, "small", FAMILIES["bert"]._replace(modules=rows))
+    monkeypatch.setitem(FAMILIES, "small", replace(FAMILIES["bert"], modules=rows))
     names = {
         "bert.embeddings.LayerNorm.scale": "small.embeddings.LayerNorm.weight",
         "bert.encoder.layer.10.output.dense.kernel": "small.blocks.10.output.dense.weight",

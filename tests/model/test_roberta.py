@@ -9,6 +9,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file, save_file
 
+from tests.model.twins import assert_same, close, torch_forward, torch_twin
 from tinybert_jax.distill.losses import attention_scores
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertForMaskedLM, BertForQuestionAnswering, forward, init_params
@@ -37,37 +38,6 @@ def batch(batch):
     return batch._replace(input_ids=ids)
 
 
-def torch_model(name, config):
-    """One of transformers' classes with every parameter random, in evaluation."""
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
-    theirs = transformers.RobertaConfig(**config.to_transformers())
-    model = getattr(transformers, name)._from_config(theirs, attn_implementation="eager")
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
-    return model.eval()
-
-
-def torch_forward(model, batch):
-    torch = pytest.importorskip("torch")
-    return model(
-        input_ids=torch.tensor(np.where(batch.attention_mask, batch.input_ids, PAD)),
-        attention_mask=torch.tensor(batch.attention_mask).long(),
-        output_hidden_states=True,
-        output_attentions=True,
-    )
-
-
-def close(ours, theirs, tolerance=2e-5):
-    np.testing.assert_allclose(ours, np.asarray(theirs), rtol=0, atol=tolerance)
-
-
-def assert_same(ours, theirs):
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-
-
 @pytest.fixture(scope="module")
 def run(config, params):
     """`run(batch)`: the compiled forward."""
@@ -79,12 +49,12 @@ def run(config, params):
 
 def test_the_span_model_agrees_with_torch(tmp_path, config, batch):
     torch = pytest.importorskip("torch")
-    theirs = torch_model("RobertaForQuestionAnswering", config)
+    theirs = torch_twin("RobertaForQuestionAnswering", config)
     theirs.save_pretrained(tmp_path / "model")
     read_config, params = load_pretrained(tmp_path / "model")
     assert read_config == config
     with torch.no_grad():
-        outputs = torch_forward(theirs, batch)
+        outputs = torch_forward(theirs, config, batch)
     forward_ = partial(forward, BertForQuestionAnswering(config), params, batch)
     ours, other = jax.jit(lambda: (forward_(attention="scores"), forward_(attention="probabilities")))()
     close(ours.logits, np.stack([outputs.start_logits, outputs.end_logits], -1))
@@ -98,9 +68,9 @@ def test_the_span_model_agrees_with_torch(tmp_path, config, batch):
 def test_gradients_agree_with_torch(tmp_path, config, batch):
     torch = pytest.importorskip("torch")
     config = replace(config, num_hidden_layers=1)
-    theirs = torch_model("RobertaForQuestionAnswering", config)
+    theirs = torch_twin("RobertaForQuestionAnswering", config)
     theirs.save_pretrained(tmp_path / "model")
-    outputs = torch_forward(theirs, batch)
+    outputs = torch_forward(theirs, config, batch)
     logits = torch.stack([outputs.start_logits, outputs.end_logits], -1)
     weights = np.random.default_rng(3).normal(size=logits.shape).astype(np.float32)
     (logits * torch.tensor(weights)).mean().backward()
@@ -165,7 +135,7 @@ def test_transformers_loads_what_was_saved(tmp_path, run, config, params, batch)
     assert type(model).__name__ == "RobertaForQuestionAnswering"
     assert not any(info.values()), info
     with torch.no_grad():
-        outputs = torch_forward(model.eval(), batch)
+        outputs = torch_forward(model.eval(), config, batch)
     real = batch.attention_mask
     close(run(batch).logits[real], np.stack([outputs.start_logits, outputs.end_logits], -1)[real])
     # and the weights that transformers writes of it are those we read
@@ -197,7 +167,7 @@ def test_our_own_tree_is_read(tmp_path, config, params):
 @pytest.mark.parametrize("name", ["RobertaForMaskedLM", "RobertaForSequenceClassification", "RobertaModel"])
 def test_an_encoder_is_read_from_other_classes_files(tmp_path, config, name):
     """A masked-LM head, a pooler or a classifier is passed over; `RobertaModel` alone is saved without a prefix."""
-    theirs = torch_model(name, config)
+    theirs = torch_twin(name, config)
     theirs.save_pretrained(tmp_path / "m")
     stored = load_file(tmp_path / "m" / "model.safetensors")
     # as older versions of transformers wrote it

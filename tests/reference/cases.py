@@ -28,7 +28,7 @@ class Projection:
 class Intermediate:
     """Stage 1's settings."""
 
-    compare: Literal["scores", "probabilities"] = "scores"
+    compare: Literal["scores", "centred-scores", "probabilities"] = "scores"
     padding: Padding = "masked"
     hidden_map: LayerMap = "uniform"
     attention_map: LayerMap = "uniform"
@@ -47,6 +47,15 @@ class Prediction:
     soft_weight: float = 1.0
     padding: Padding = "masked"
     scale_by_temperature: bool = True
+
+
+@dataclass(frozen=True)
+class Relations:
+    """The settings of relations; layers from 1."""
+
+    heads: int
+    student_layer: int
+    teacher_layer: int
 
 
 @dataclass(frozen=True)
@@ -114,6 +123,8 @@ _PAPER = Projection("embeddings-layers", always=True)
 INTERMEDIATE = {
     "scores masked": ("equal", Intermediate()),
     "scores counted": ("equal", Intermediate(padding="counted")),
+    "centred masked": ("equal", Intermediate("centred-scores")),
+    "centred counted": ("wide", Intermediate("centred-scores", "counted")),
     "probabilities masked": ("equal", Intermediate("probabilities")),
     "probabilities counted": ("equal", Intermediate("probabilities", "counted")),
     "maps last": ("equal", Intermediate(hidden_map="last", attention_map="last")),
@@ -138,6 +149,7 @@ INTERMEDIATE = {
         "teacher-heads",
         Intermediate("probabilities", "counted", heads="groups"),
     ),
+    "teacher heads grouped, centred": ("teacher-heads", Intermediate("centred-scores", heads="groups")),
     "student heads grouped, scores": ("student-heads", Intermediate(padding="counted", heads="groups")),
     "student heads grouped, probabilities": ("student-heads", Intermediate("probabilities", heads="groups")),
 }
@@ -148,6 +160,12 @@ PREDICTION = {
     for temperature in (1.0, 2.0, 5.0)
     for weight in (0.0, 0.5, 1.0)
 } | {"T=2.0 w=0.5 without T²": ("equal", Prediction(2.0, 0.5, scale_by_temperature=False))}
+
+RELATIONS = {
+    "last layers": ("equal", Relations(2, 2, 4)),
+    "wide": ("wide", Relations(4, 2, 3)),
+    "wide, unlike heads": ("wide-heads", Relations(1, 1, 4)),
+}
 
 PRESETS = {
     "haystack": Preset(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinybert_jax.distill import Finetune, Intermediate, Prediction
+from tinybert_jax.distill import Finetune, Intermediate, Prediction, Relations
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.run.recipe import Recipe, Stage, with_preset
@@ -41,6 +41,7 @@ objectives = st.one_of(
         embeddings=st.booleans(),
     ),
     st.builds(Prediction, temperature=positive),
+    st.builds(Relations, heads=st.none() | st.integers(1)),
 )
 stages = st.builds(
     Stage, objective=objectives, learning_rate=positive, max_steps=st.none() | st.integers(1), augmented=st.booleans()
@@ -115,7 +116,10 @@ def test_a_figure_changed_by_hand_is_read(tmp_path):
         (lambda content: content.update(seed="1"), "seed must be an integer, got '1'"),
         (lambda content: content.update(seed=True), "seed must be an integer, got True"),
         (lambda content: content.update(buckets=[64, "80"]), r"buckets\.1 must be an integer, got '80'"),
-        (lambda content: content.update(dtype="float8"), r"dtype must be \"float32\" or \"bfloat16\", got 'float8'"),
+        (
+            lambda content: content.update(dtype="float8"),
+            r'dtype must be "float32" or "bfloat16" or "auto", got .float8',
+        ),
         (lambda content: content["stages"][0].update(epochs=0), r"stages\.0: epochs must be at least 1, got 0"),
         (lambda content: content.update(stages=[]), "the recipe: a recipe needs at least one stage"),
         (lambda content: content.update(stages={}), "stages must be a list, got {}"),

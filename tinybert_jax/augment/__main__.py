@@ -58,7 +58,13 @@ def augment(
     if destination.exists():
         raise UserError(f"{destination} exists already: name a new file, or remove that one first")
     config = AugmentConfig(copies, model, glove, probability, candidates, seed, PRESETS[preset].augment, dtype)
-    paragraphs = list(paragraphs_of(read_squad(source)))
+    examples = read_squad(source)
+    if not examples[0].is_labelled:
+        raise UserError(
+            f"{source} has no labels, which a file of copies would show as questions without an answer: train on it, "
+            "with `augment` in the recipe, and the run makes the copies itself"
+        )
+    paragraphs = list(paragraphs_of(examples))
     found = Candidates(paragraphs, load_masked_lm(model), config, cache or default_cache())
     write_copies(destination, found)
 

@@ -135,15 +135,21 @@ class Epochs:
     def batch_at(self, step: int) -> Batch:
         """Returns the batch of a step, counted from 0 over all epochs."""
         indices = self.windows_at(step)
-        length = self._buckets[self._bucket[indices[-1]]]
-        return collate(self._windows, indices, int(length), self._batch_size, self._teacher_logits)
+        return collate(self._windows, indices, self._length_of(indices), self._batch_size, self._teacher_logits)
+
+    def length_at(self, step: int) -> int:
+        """The length of a step's batch, in tokens."""
+        return self._length_of(self.windows_at(step))
 
     def windows_at(self, step: int) -> np.ndarray:
-        """Returns which windows are in the batch of a step."""
+        """Which windows are in a step's batch."""
         epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
         order, batch_order = self._epoch_order(epoch)
         begin = batch_order[step_in_epoch] * self._batch_size
         return order[begin : begin + self._batch_size]
+
+    def _length_of(self, indices: np.ndarray) -> int:
+        return int(self._buckets[self._bucket[indices[-1]]])
 
     def _epoch_order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the epoch's windows, shuffled within rising buckets, and the order of its batches."""

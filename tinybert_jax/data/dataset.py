@@ -26,6 +26,11 @@ class Dataset(NamedTuple):
     windows: Windows
     key: str = ""
 
+    @property
+    def is_labelled(self) -> bool:
+        """Whether somebody has said what the answers are; of a data set all questions are labelled, or none."""
+        return self.examples[0].is_labelled
+
 
 def read_dataset(
     source: str,

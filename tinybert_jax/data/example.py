@@ -15,18 +15,28 @@ class GoldAnswer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question about a context; without answers it is unanswerable."""
+    """A question about a context; without answers it is unanswerable, unless nobody has labelled it.
+
+    Attributes:
+        id: its own, within a data set.
+        question: what is asked.
+        context: the text that is asked about.
+        answers: the gold answers.
+        title: the article's; "" where none is known.
+        is_labelled: False where nobody has said what the answer is, or whether there is one.
+    """
 
     id: str
     question: str
     context: str
     answers: tuple[GoldAnswer, ...]
     title: str = ""
+    is_labelled: bool = True
 
     @property
     def is_impossible(self) -> bool:
-        """Whether the context does not answer the question."""
-        return not self.answers
+        """Whether the context is known not to answer the question."""
+        return self.is_labelled and not self.answers
 
 
 def questions_digest(examples: Iterable[Example]) -> str:

@@ -6,23 +6,26 @@ from pathlib import Path
 from tinybert_jax.data.arrow import ArrowExamples
 from tinybert_jax.data.example import Example
 from tinybert_jax.data.hub_rows import HUB_SOURCE, read_hub
+from tinybert_jax.data.question_lines import read_unlabelled
 from tinybert_jax.data.squad import read_json_file
 from tinybert_jax.data.validation import check_whole
 from tinybert_jax.errors import UserError
 
-# What reads a file of a suffix: (source, check_offsets) -> examples, each made by `validation.to_example`.
+# What reads a file of a suffix, that before .gz: (source, check_offsets) -> examples.
 FILE_READERS: dict[str, Callable[[str, bool], Sequence[Example]]] = {
     ".json": read_json_file,
     ".gz": read_json_file,
     ".arrow": ArrowExamples,
+    ".jsonl": read_unlabelled,
 }
 
 
 def read_squad(source: str | Path, *, check_offsets: bool = True) -> Sequence[Example]:
-    """Reads and validates SQuAD 1.1 or 2.0 data from any of the sources, all of it.
+    """Reads and validates SQuAD 1.1 or 2.0 data from any of the sources, all of it, or questions without labels.
 
     Args:
-        source: a JSON file in SQuAD's layout, plain or gzipped, an .arrow file of ours, or a hub data set and split
+        source: a JSON file in SQuAD's layout, plain or gzipped, an .arrow file of ours, a .jsonl file of unlabelled
+            questions, {"id", "question", "context"} a line, plain or gzipped, or a hub data set and split
             such as "rajpurkar/squad_v2:validation", with a configuration "google/xquad/xquad.de:validation", at a
             branch, tag or commit "rajpurkar/squad_v2@main:validation", or both, in this order. A path that exists is
             always read as a file.
@@ -47,11 +50,12 @@ def read_squad(source: str | Path, *, check_offsets: bool = True) -> Sequence[Ex
 def _reader(source: str) -> Callable[[str, bool], Sequence[Example]]:
     path = Path(source)
     if path.exists():
-        return FILE_READERS.get(path.suffix, read_json_file)
+        inside = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+        return FILE_READERS.get(inside, read_json_file)
     if path.suffix not in FILE_READERS and HUB_SOURCE.fullmatch(source):
         return read_hub
     raise UserError(
-        f"{source} does not exist: give a SQuAD JSON file (.json or .json.gz), an .arrow file of `augment`, "
-        'or a hub data set and split such as "rajpurkar/squad_v2:validation", "google/xquad/xquad.de:validation" or '
-        '"rajpurkar/squad_v2@main:validation"'
+        f"{source} does not exist: give a SQuAD JSON file (.json or .json.gz), an .arrow file of `augment`, questions "
+        'without labels (.jsonl), or a hub data set and split such as "rajpurkar/squad_v2:validation", '
+        '"google/xquad/xquad.de:validation" or "rajpurkar/squad_v2@main:validation"'
     )

@@ -1,15 +1,12 @@
 """SQuAD's JSON files, plain or gzipped."""
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tinybert_jax.data.example import Example
 from tinybert_jax.data.validation import Row, field, hold, paragraph_rows
-from tinybert_jax.errors import UserError
-from tinybert_jax.store.files import parse_json
+from tinybert_jax.store.files import parse_json, reading
 
 
 def read_json_file(source: str, check_offsets: bool) -> list[Example]:
@@ -31,12 +28,6 @@ def _rows(squad: Any, path: str) -> Iterator[Row]:
 
 
 def _read_json(path: Path) -> Any:
-    try:
-        content = path.read_bytes()
-        if content.startswith(b"\x1f\x8b"):  # gzip, under any name
-            content = gzip.decompress(content)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is a damaged gzip file: {error}") from error
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    with reading(path) as file:
+        content = file.read()
     return parse_json(content, path)

@@ -60,7 +60,7 @@ class Questions(NamedTuple):
     @property
     def have_golds(self) -> bool:
         """Whether any question has a gold answer."""
-        return not all(example.is_impossible for example in self.examples)
+        return any(example.answers for example in self.examples)
 
 
 class Measured(NamedTuple):

@@ -4,7 +4,6 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tinybert_jax.data import Example, GoldAnswer
-from tinybert_jax.inference import Answerer, evaluate
+from tinybert_jax.data import Example
+from tinybert_jax.inference import Answerer, answer, evaluate
 from tinybert_jax.inference.loading import Loaded
 from tinybert_jax.model.tree import shapes
-from tinybert_jax.scoring import metric_differences, metric_intervals, question_scores
+from tinybert_jax.scoring import as_golds, metric_differences, metric_intervals, question_scores
 
 _TIMED = 100  # questions: the fewest of which a 95th percentile still leaves some beyond it
 _PACKAGES = ("tinybert-jax", "jax", "onnx", "onnxruntime", "tokenizers")
@@ -65,12 +64,7 @@ def differences(scored: Mapping[str, Scored], references: Sequence[str]) -> dict
 def answered_by(model: Loaded, examples: Sequence[Example]) -> list[Example]:
     """The questions with a model's answers as the gold ones: scores are then agreement with that model."""
     settings = model.settings.answers.decided(model.settings.trained_on_unanswerable)
-    said = evaluate(model.network, model.dataset(examples), settings).answers.predictions
-    texts = [said[example.id] for example in examples]
-    return [
-        replace(example, answers=(GoldAnswer(text, -1),) if text else ())
-        for example, text in zip(examples, texts, strict=True)
-    ]
+    return as_golds(examples, answer(model.network, model.dataset(examples), settings).answers.predictions)
 
 
 def parameters(model: Loaded) -> int:

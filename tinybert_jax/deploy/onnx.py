@@ -19,9 +19,8 @@ _LEAST = float(np.finfo(np.float32).min)
 
 
 def input_names(config: BertConfig) -> list[str]:
-    """What the graph reads. transformers.js and Optimum feed RoBERTa no segments, of which it has one kind."""
-    names = ["input_ids", "attention_mask", "token_type_ids"]
-    return names[:2] if config.model_type == "roberta" else names
+    """What the graph reads. transformers.js and Optimum feed no segments to a family that has one kind, or none."""
+    return ["input_ids", "attention_mask", *["token_type_ids"] * config.family.segments]
 
 
 def to_onnx(config: BertConfig, params: Mapping[str, Any]) -> onnx.ModelProto:
@@ -52,19 +51,22 @@ def to_onnx(config: BertConfig, params: Mapping[str, Any]) -> onnx.ModelProto:
 
 def _embeddings(g: Graph, config: BertConfig, real: str) -> str:
     ids = g("Where", real, "input_ids", config.pad_token_id)
-    if config.model_type == "roberta":
+    if config.family.counts_after_padding:
         counted = g("Cast", g("Not", g("Equal", ids, config.pad_token_id)), to=onnx.TensorProto.INT64)
         positions = g("Add", g("Mul", g("CumSum", counted, 1), counted), config.pad_token_id)
-        segments = g("Mul", ids, 0)
     else:
         length = g("Gather", g("Shape", "input_ids"), 1)
         positions = g("Range", 0, length, 1)
-        segments = "token_type_ids"
-    tables = {"word": ids, "position": positions, "token_type": segments}
-    words, places, kinds = (
+    tables = {"word": ids, "position": positions}
+    if config.type_vocab_size:
+        tables["token_type"] = "token_type_ids" if config.family.segments else g("Mul", ids, 0)
+    x, *others = (
         g("Gather", f"bert.embeddings.{name}_embeddings.embedding", indices) for name, indices in tables.items()
     )
-    return _layer_norm(g, config, g("Add", g("Add", words, places), kinds), "bert.embeddings")
+    for vectors in others:
+        x = g("Add", x, vectors)
+    x = _layer_norm(g, config, x, "bert.embeddings")
+    return x if config.embedding_size is None else _dense(g, x, "bert.embeddings.embeddings_project")
 
 
 def _layer(g: Graph, config: BertConfig, x: str, padding: str, name: str) -> str:

@@ -25,7 +25,8 @@ def to_stablehlo(model: Model) -> bytes:
     """A serialised `jax.export.Exported`; `jax.export.deserialize(content).call(…)` runs it with JAX alone.
 
     It takes `input_ids`, `attention_mask` and `token_type_ids`, int32 of one shape (batch, length), which any call may
-    choose, and gives start and end logits, float32 (batch, length, 2). RoBERTa does not read the third.
+    choose, and gives start and end logits, float32 (batch, length, 2). Only families with segments read
+    the third.
 
     Args:
         model: whose dtype says what products are computed in.

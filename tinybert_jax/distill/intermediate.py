@@ -29,8 +29,9 @@ class Intermediate(Objective):
     """Stage 1: attention and hidden states of mapped layers, and the embeddings' output (equations 7 to 9).
 
     Attributes:
-        compare: pre-softmax attention scores (the paper, Huawei), or attention probabilities, the student's after
-            its dropout (haystack).
+        compare: pre-softmax attention scores (the paper, Huawei); these less each query's mean over real keys, which
+            softmax does not see ("centred-scores"); or attention probabilities, the student's after its dropout
+            (haystack).
         padding: means over real tokens and pairs of them, or plain means in which padding counts (haystack, Huawei).
         hidden_map: the teacher's layer for each student layer, for hidden states; see `resolve_layer_map`.
         attention_map: the same for attention.
@@ -39,14 +40,15 @@ class Intermediate(Objective):
         embeddings: compare the embeddings' output too.
         projection: takes the student's hidden states to the teacher's width.
         hidden_weight: weight of the hidden states' sum.
-        attention_weight: weight of the attention's sum.
+        attention_weight: weight of the attention's sum; at 0 hidden states alone are compared, and the forwards
+            return nothing of the attention.
         teacher_dropout: the teacher runs in training mode (Huawei).
     """
 
     tag: ClassVar[str] = "intermediate"
     trains_answers: ClassVar[bool] = False
 
-    compare: Literal["scores", "probabilities"] = "scores"
+    compare: Literal["scores", "centred-scores", "probabilities"] = "scores"
     padding: losses.Padding = "masked"
     hidden_map: LayerMap = "uniform"
     attention_map: LayerMap = "uniform"
@@ -66,7 +68,9 @@ class Intermediate(Objective):
     @property
     def attention(self) -> AttentionOutput:
         """What the forwards must return of the attention."""
-        return self.compare if self.attention_weight else "none"
+        if not self.attention_weight:
+            return "none"
+        return "probabilities" if self.compare == "probabilities" else "scores"
 
     def check(self, student: BertConfig, teacher: BertConfig) -> None:
         """Layers must map, heads must match, widths must be bridged."""
@@ -124,7 +128,10 @@ class Intermediate(Objective):
         heads = _head_count(student), _head_count(teacher)
         if not self.attention_weight or (self.heads == "drop" and heads[0] != heads[1]):
             return jnp.zeros(())
-        compare = partial(_compare_scores, platform=platform) if self.compare == "scores" else _compare_probabilities
+        if self.compare == "centred-scores":
+            student, teacher = (_with_centred_keys(outputs, mask) for outputs in (student, teacher))
+        by_probabilities = self.compare == "probabilities"
+        compare = _compare_probabilities if by_probabilities else partial(_compare_scores, platform=platform)
         positions = losses.positions_of(mask, self.padding)
         layers = enumerate(resolve_layer_map(self.attention_map, *_layer_counts(student, teacher)))
         terms = [compare(student, m, teacher, g - 1, min(heads), mask, positions) for m, g in layers]
@@ -139,6 +146,11 @@ def _head_count(outputs: Outputs) -> int:
     if outputs.probabilities is not None:
         return outputs.probabilities[0].shape[1]
     return 0 if outputs.queries is None else outputs.queries[0].shape[2]
+
+
+def _with_centred_keys(outputs: Outputs, mask: AnyArray) -> Outputs:
+    assert outputs.keys is not None
+    return outputs._replace(keys=tuple(losses.centred(keys, mask) for keys in outputs.keys))
 
 
 def _compare_scores(

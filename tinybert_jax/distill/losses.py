@@ -67,6 +67,20 @@ def attention_scores(queries: Float[AnyArray, "B T N H"], keys: Float[AnyArray, 
     return jnp.einsum("btnh,bsnh->bnts", queries, keys, preferred_element_type=kind) * queries.shape[-1] ** -0.5
 
 
+def centred(keys: Float[AnyArray, "B S N H"], mask: Bool[AnyArray, "B S"]) -> Float[Array, "B S N H"]:
+    """Keys less their mean over the window's real tokens, in their type.
+
+    Their scores are the same less each query's mean, q · (k − k̄): softmax gives the same probabilities.
+
+    Args:
+        keys: of every token and head.
+        mask: True at real tokens.
+    """
+    wide, real = _at_least_float32(keys), mask[..., None, None]
+    mean = jnp.where(real, wide, 0).sum(1, keepdims=True) / jnp.maximum(real.sum(1, keepdims=True), 1)
+    return (wide - mean).astype(keys.dtype)
+
+
 def attention_mse(
     student: Float[AnyArray, "B N T T"],
     teacher: Float[AnyArray, "B N T T"],

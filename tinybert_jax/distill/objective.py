@@ -74,6 +74,11 @@ class Objective(ABC):
         return True
 
     @property
+    def needs_labels(self) -> bool:
+        """Whether `loss` reads the labelled spans; without a teacher there is nothing else to learn from."""
+        return not self.uses_teacher
+
+    @property
     def reads_cache(self) -> bool:
         """Whether the teacher's logits at real tokens are all that `loss` reads of it, the same every epoch."""
         return False

@@ -40,6 +40,11 @@ class Prediction(Objective):
         check("head_dropout", self.head_dropout, 0 <= self.head_dropout < 1, "in [0, 1)")
 
     @property
+    def needs_labels(self) -> bool:
+        """It does, unless the teacher's labels have all of the weight."""
+        return self.soft_weight < 1
+
+    @property
     def reads_cache(self) -> bool:
         """It does, unless the teacher's logits at padding count or its dropout acts."""
         return self.padding == "masked" and not self.teacher_dropout

@@ -1,7 +1,7 @@
 """A trained model at work: logits, answers, scores, and a teacher's logits kept on disk."""
 
 from tinybert_jax.inference.answerer import Answer, Answerer
-from tinybert_jax.inference.evaluate import Evaluation, evaluate, write_evaluation
+from tinybert_jax.inference.evaluate import Evaluation, answer, evaluate, evaluate_against, write_evaluation
 from tinybert_jax.inference.network import JaxNetwork, Network
 from tinybert_jax.inference.predict import predict_blocks, predict_logits
 from tinybert_jax.inference.settings import QASettings, load_settings, write_settings
@@ -14,8 +14,10 @@ __all__ = [
     "JaxNetwork",
     "Network",
     "QASettings",
+    "answer",
     "cached_logits",
     "evaluate",
+    "evaluate_against",
     "load_settings",
     "predict_blocks",
     "predict_logits",

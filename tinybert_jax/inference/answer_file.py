@@ -10,73 +10,14 @@ import shutil
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from filelock import FileLock, Timeout
 
+from tinybert_jax.data.question_lines import Passages, Question, read_questions
 from tinybert_jax.errors import UserError
-from tinybert_jax.inference.answerer import Answer, Answerer, Passages, check_text
+from tinybert_jax.inference.answerer import Answer, Answerer
 from tinybert_jax.store.files import read_json, write_json
-
-
-class Question(NamedTuple):
-    """A line of the input; one that cannot be used has an error in place of passages.
-
-    Attributes:
-        line: its number, from 1.
-        id: as given, a text or a whole number.
-        question: the question.
-        passages: one, or several.
-        error: what is wrong with the line; empty where nothing is.
-    """
-
-    line: int
-    id: str | int | None
-    question: str
-    passages: Passages
-    error: str = ""
-
-
-def read_questions(path: Path) -> Iterator[Question]:
-    """Yields the questions of a JSON Lines file, {"id", "question", "context"} each; blank lines are passed over.
-
-    A context is a text, or a list of texts that are searched together. Lines are checked one by one, and a bad one
-    does not end the iteration: it carries its error.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _question(line, number)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-class Counts(NamedTuple):
-    """How many lines a file of questions has, and how many of these cannot be used."""
-
-    total: int
-    bad: int
-
-
-def check_questions(path: Path, skip_bad: bool) -> Counts:
-    """Reads all of a JSON Lines file and counts its questions.
-
-    Raises:
-        UserError: the file cannot be read or holds nothing; or, unless they are skipped, a line is bad.
-    """
-    total = bad = 0
-    for question in read_questions(path):
-        total += 1
-        bad += bool(question.error)
-        if question.error and not skip_bad:
-            raise UserError(f"{path}, line {question.line}: {question.error}; correct it, or pass over with --skip-bad")
-    if not total:
-        raise UserError(f"{path} holds no question: a line for each is needed")
-    return Counts(total, bad)
 
 
 def answer_file(answerer: Answerer, source: Path, output: Path, total: int, top_k: int, job: dict[str, Any]) -> None:
@@ -160,25 +101,3 @@ def _line(question: Question, answers: list[Answer] | None) -> dict[str, Any]:
         return {"id": question.id, "line": question.line, "error": question.error}
     best, *others = (answer._asdict() for answer in answers)
     return {"id": question.id, **best, **({"others": others} if others else {})}
-
-
-def _question(line: bytes, number: int) -> Question:
-    name: Any = None
-    try:
-        fields: Any = json.loads(line)
-        if not isinstance(fields, dict):
-            raise UserError(f"a line must be a JSON object, got {type(fields).__name__}")
-        name = fields.get("id")
-        question: Any = fields.get("question")
-        passages: Any = fields.get("context")
-        if type(name) not in (str, int):
-            raise UserError(f'"id" must be a text or a whole number, got {name!r:.60}')
-        if passages == []:
-            raise UserError('"context" must be a text or a list of texts, got an empty list')
-        for passage in passages if isinstance(passages, list) else [passages]:
-            check_text(question, passage, f"question {name!r}")
-    except UserError as error:
-        return Question(number, name if type(name) in (str, int) else None, "", "", str(error))
-    except (ValueError, RecursionError) as error:
-        return Question(number, None, "", "", f"not valid JSON: {error}")
-    return Question(number, name, question, passages)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tinybert_jax.data import Example, build_windows
+from tinybert_jax.data.question_lines import Passages, check_text
 from tinybert_jax.errors import UserError
 from tinybert_jax.inference.loading import load
 from tinybert_jax.inference.network import Network
@@ -20,8 +21,6 @@ from tinybert_jax.scoring import NO_SPAN_ODDS, Spans, best_spans, check_inputs, 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-Passages = str | Sequence[str]
 
 _BLOCK_BATCHES = 16  # batches' worth of questions taken together, so that batches hold passages of like lengths
 
@@ -170,21 +169,6 @@ class Answerer:
                 text = examples[example].context[start:end]
                 answers.append(Answer(text, start, end, score, probability(score), odds, example - begin))
         return answers
-
-
-def check_text(question: object, passage: object, where: str) -> None:
-    """Checks that a question and its passage hold text.
-
-    Raises:
-        UserError: either is no string, not valid Unicode, or nothing but spaces.
-    """
-    for name, text in (("question", question), ("context", passage)):
-        if not isinstance(text, str) or not text.strip():
-            raise UserError(f"{where}: the {name} must be a text that is not empty, got {text!r:.60}")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(f"{where}: the {name} is not valid Unicode text: {error}") from error
 
 
 def span_probability(options: Float[np.ndarray, " K"], temperature: float) -> Callable[[float], float]:

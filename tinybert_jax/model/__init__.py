@@ -9,6 +9,7 @@ from tinybert_jax.model.bert import (
     masked_logits,
 )
 from tinybert_jax.model.config import BertConfig
+from tinybert_jax.model.cut import cut_student, layers_of
 from tinybert_jax.model.ops.frozen import freeze
 from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.model.pretrained import Model, load_pretrained, load_qa_model, save_pretrained
@@ -20,9 +21,11 @@ __all__ = [
     "Model",
     "Outputs",
     "Platform",
+    "cut_student",
     "forward",
     "freeze",
     "init_params",
+    "layers_of",
     "load_pretrained",
     "load_qa_model",
     "masked_logits",

@@ -25,8 +25,9 @@ bos_token_id cls_token_id decoder_start_token_id eos_token_id mask_token_id sep_
 _OF_HEADS_AND_OUTPUTS = """
 classifier_dropout cross_attention_hidden_size directionality finetuning_task id2label label2id num_labels
 output_attentions output_hidden_states output_past pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
-pooler_size_per_head pooler_type problem_type return_dict task_specific_params tf_legacy_loss tie_encoder_decoder
-tie_word_embeddings use_return_dict
+pooler_size_per_head pooler_type problem_type qa_dropout return_dict seq_classif_dropout summary_activation
+summary_last_dropout summary_type summary_use_proj task_specific_params tf_legacy_loss tie_encoder_decoder
+tie_word_embeddings tie_weights_ use_return_dict
 """
 _OF_GENERATION = """
 bad_words_ids begin_suppress_tokens diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size
@@ -34,8 +35,11 @@ exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id length_
 no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_scores prefix remove_invalid_values
 repetition_penalty return_dict_in_generate suppress_tokens temperature top_k top_p typical_p
 """
+_OF_A_FRESH_MODEL = "sinusoidal_pos_embds"  # how DistilBERT's positions begin; they are stored all the same
 _OF_HUAWEIS_RELEASES = "cell emb_size pre_trained structure training"
 
 WITHOUT_EFFECT = frozenset(
-    f"{_OF_THE_FILE} {_OF_TOKENS} {_OF_HEADS_AND_OUTPUTS} {_OF_GENERATION} {_OF_HUAWEIS_RELEASES}".split()
+    " ".join(
+        (_OF_THE_FILE, _OF_TOKENS, _OF_HEADS_AND_OUTPUTS, _OF_GENERATION, _OF_A_FRESH_MODEL, _OF_HUAWEIS_RELEASES)
+    ).split()
 )

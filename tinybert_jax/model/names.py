@@ -1,4 +1,4 @@
-"""What transformers' files call each parameter: one table a family, from which both directions are derived.
+"""What transformers' files call each parameter: both directions, from one table a family (`families.py`).
 
 Our tree keeps BERT's module names for every family. A tensor's name is that of its module, by the family's table, and
 that of its leaf, which PyTorch, Flax and BERT's first releases spell differently.
@@ -8,27 +8,9 @@ import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from tinybert_jax.model.families import FAMILIES
+
 TreePath = tuple[str, ...]
-
-
-class Family(NamedTuple):
-    """The names of one encoder family.
-
-    Attributes:
-        modules: our modules that the family names otherwise, as dotted paths with "*" for a layer's number. The
-            longest that begins a path decides; what is listed nowhere keeps its name.
-        elsewhere: a pattern of what other classes keep in the same file: no parameter of ours.
-    """
-
-    modules: dict[str, str]
-    elsewhere: str
-
-
-_BERTS_ELSEWHERE = r"(\w+\.)?pooler\..+|classifier\..+|fit_dense(s\.\d+)?\..+|lm_head\..+|cls\.seq_relationship\..+"
-FAMILIES = {
-    "bert": Family({}, _BERTS_ELSEWHERE),
-    "roberta": Family({"bert": "roberta"}, _BERTS_ELSEWHERE),
-}
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
 _FIRST_RELEASES = {"scale": "gamma", "bias": "beta"}  # of LayerNorm

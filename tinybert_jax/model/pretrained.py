@@ -32,7 +32,7 @@ class MissingHeadWarning(UserWarning):
 def load_pretrained(
     name_or_path: str | Path, *, head: Head = "question-answering", seed: int = 0
 ) -> tuple[BertConfig, dict[str, Any]]:
-    """Loads a BERT or a RoBERTa from a transformers checkpoint.
+    """Loads an encoder of one of the families (`families.py`) and a head from a transformers checkpoint.
 
     Args:
         name_or_path: a hub id, "owner/name" or "owner/name@revision", or a folder with `config.json` and one of
@@ -45,7 +45,7 @@ def load_pretrained(
         The config, and float32 parameters `{"bert": …, "qa_outputs": …}` (or `"cls"`) as numpy arrays.
 
     Raises:
-        UserError: nothing there, unreadable, neither a BERT nor a RoBERTa, a head that is not supported, or tensors
+        UserError: nothing there, unreadable, another architecture, a head that is not supported, or tensors
             unexpected, missing or misshapen: all listed.
     """
     folder = locate(name_or_path)
@@ -144,12 +144,13 @@ def load_config(folder: str | Path) -> BertConfig:
     content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object, got {type(content).__name__}")
-    if unknown := BertConfig.unknown_keys(content):
-        warnings.warn(f"{path} has keys that are unknown here, and passed over: {', '.join(unknown)}", stacklevel=2)
     try:
-        return BertConfig.from_transformers(content)
+        config = BertConfig.from_transformers(content)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    if unknown := BertConfig.unknown_keys(content):
+        warnings.warn(f"{path} has keys that are unknown here, and passed over: {', '.join(unknown)}", stacklevel=2)
+    return config
 
 
 def save_pretrained(

@@ -3,8 +3,8 @@
 PAGE = """\
 # {name}
 
-A {family} model for extractive question answering: given a question and a passage, it marks the span of the
-passage that answers the question, or the first token if none does. It was {made} with tinybert_jax.
+A model of the {family} family for extractive question answering: given a question and a passage, it marks the span of
+the passage that answers the question, or the first token if none does. It was {made} with tinybert_jax.
 
 ## Training
 

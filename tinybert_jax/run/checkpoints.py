@@ -21,6 +21,8 @@ from tinybert_jax.run.held_out import Evaluation
 from tinybert_jax.run.hooks import Hook, Publish, StageRun
 from tinybert_jax.store.files import read_json, write_json
 
+KEPT = 2  # the latest, and one before it
+
 
 class Checkpoints:
     """The latest checkpoints of one stage, and its best, in a folder; on exit it waits for the last write.
@@ -31,7 +33,7 @@ class Checkpoints:
         best: the step that is kept however many follow; None for no such step.
     """
 
-    def __init__(self, folder: Path, keep: int = 2) -> None:
+    def __init__(self, folder: Path, keep: int = KEPT) -> None:
         self.best: int | None = None
         policy = AnyPreservationPolicy([LatestN(keep), _Best(self)])
         self._folder = folder.absolute()  # orbax takes no other

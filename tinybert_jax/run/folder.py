@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -33,12 +34,19 @@ def check_folder(recipe: Recipe, output: Path) -> None:
         if output.exists() and (not output.is_dir() or _foreign(output)):
             raise UserError(f"{output} exists and holds no run of ours: name a new or an empty folder")
         return
-    changed = [field for field in differing_fields(read_json(path), now) if field not in _FREE_TO_CHANGE]
+    free = (*_FREE_TO_CHANGE, "dtype") if recipe.dtype == "auto" else _FREE_TO_CHANGE  # auto is as it began
+    changed = [field for field in differing_fields(read_json(path), now) if field not in free]
     if changed:
         raise UserError(
             f"{output} holds a run of another recipe, different in {', '.join(sorted(changed))}: "
             "name another folder, or give the same recipe and options to continue that run"
         )
+
+
+def begun_with(output: Path, field: str) -> Any:
+    """A field of the recipe that the run in `output` began with; None where none has begun."""
+    path = output / _RECIPE_FILE
+    return read_json(path)[field] if path.exists() else None
 
 
 def _foreign(folder: Path) -> set[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from tinybert_jax.data.hub_rows import HUB_SOURCE
 from tinybert_jax.hub import hub_id
 from tinybert_jax.model.config import ModelType
+from tinybert_jax.model.families import FAMILIES
 from tinybert_jax.run.card_page import PAGE
 from tinybert_jax.store.files import atomic_path
 
@@ -29,7 +30,7 @@ class ModelCard:
         layer_map: which of the teacher's layers each student layer learned from; None without a teacher.
         hyperparameters: of each stage, by the stage's name and theirs.
         facts: more about the run, by what they are called.
-        metrics: "exact", "f1", and their intervals, in percent, as `evaluate` gives them.
+        metrics: "exact", "f1", and their intervals, in percent, as `evaluate` gives them; or as `agreement` does.
         measured_on: the data set they were measured on.
         datasets: the data sets of the training.
         licences: what the models it was made from are under, by name; None where that is unknown.
@@ -49,6 +50,11 @@ class ModelCard:
     licences: Mapping[str, str | None]
     languages: tuple[str, ...] = ()
     model_type: ModelType = "bert"
+
+    @property
+    def is_agreement(self) -> bool:
+        """Whether the metrics were measured against the teacher's answers, as the data has none."""
+        return "same_answer" in self.metrics
 
     @property
     def licence(self) -> str:
@@ -89,6 +95,7 @@ def _front_matter(card: ModelCard) -> str:
             **dataset,
         )
         for key, kind, label in _METRICS
+        if not card.is_agreement  # which is no score on that data set
     ]
     return ModelCardData(
         language=list(card.languages) or None,
@@ -100,8 +107,8 @@ def _front_matter(card: ModelCard) -> str:
         base_model=hub_id(card.student),
         datasets=list(dict.fromkeys(filter(None, (_data_set(name).get("name") for name in card.datasets)))) or None,
         metrics=["exact_match", "f1"],
-        model_name=card.name,
-        eval_results=results,
+        model_name=card.name if results else None,
+        eval_results=results or None,
     ).to_yaml()
 
 
@@ -127,10 +134,11 @@ def _page(card: ModelCard) -> str:
     return PAGE.format(
         name=card.name,
         made=f"distilled from {teachers}" if teachers else "fine-tuned",
-        family={"bert": "BERT", "roberta": "RoBERTa"}[card.model_type],
+        family=FAMILIES[card.model_type].title,
         facts="\n".join(f"- {label}: {value}" for label, value in rows.items() if value),
         hyperparameters=_table(card.hyperparameters),
-        measured_on=shown(card.measured_on),
+        measured_on=shown(card.measured_on)
+        + ", which has no labels, against the teacher's answers," * card.is_agreement,
         scores="\n".join(
             f"| {label} | {card.metrics[key]:.2f} | {_interval(card, key)} |" for key, _, label in _METRICS
         ),

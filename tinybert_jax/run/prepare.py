@@ -16,7 +16,8 @@ from tinybert_jax.errors import UserError, check
 from tinybert_jax.model import Model, load_pretrained, load_qa_model
 from tinybert_jax.run.folder import SYNTHETIC_FOLDER
 from tinybert_jax.run.held_out import hold_out
-from tinybert_jax.run.recipe import Recipe
+from tinybert_jax.run.recipe import Recipe, Stage
+from tinybert_jax.run.student import student_of, student_source
 from tinybert_jax.synthetic.task import write_task
 
 
@@ -33,6 +34,10 @@ class Ingredients(NamedTuple):
     held_out: Dataset | None = None  # of `train`'s articles those whose questions the recipe holds out
     candidates: Candidates | None = None  # of the words of `train`, where the recipe augments it
 
+    def data_of(self, stage: Stage) -> Dataset:
+        """The data set of a stage."""
+        return self.augmented if stage.augmented else self.train
+
 
 def prepare(recipe: Recipe, output: Path) -> Ingredients:
     """Loads models and data and checks that they fit each other and the recipe.
@@ -45,12 +50,13 @@ def prepare(recipe: Recipe, output: Path) -> Ingredients:
         write_task(recipe.synthetic, recipe.seed, folder)
         paths = {name: str(folder / name) for name in ("teacher", "student")}
         recipe = dataclasses.replace(recipe, train=str(folder / "train.json"), dev=str(folder / "dev.json"), **paths)
-    tokenizer = load_tokenizer(recipe.student)
+    source = student_source(recipe)
+    tokenizer = load_tokenizer(source)
     for name in (recipe.teacher, *recipe.more_teachers):
-        if name is not None:
-            _check_same_vocabulary(recipe.student, tokenizer, name, load_tokenizer(name))
-    student = _load_model(recipe.student, recipe, tokenizer)
+        if name is not None and name != source:
+            _check_same_vocabulary(source, tokenizer, name, load_tokenizer(name))
     teacher = None if recipe.teacher is None else _load_model(recipe.teacher, recipe, tokenizer)
+    student = student_of(recipe, teacher) or _load_model(recipe.student, recipe, tokenizer)
     more_teachers = tuple(_load_model(name, recipe, tokenizer) for name in recipe.more_teachers)
     if teacher is not None:
         for stage in recipe.stages:

@@ -15,6 +15,7 @@ from tinybert_jax.model.config import BertConfig
 from tinybert_jax.run.model_card import ModelCard, shown
 from tinybert_jax.run.recipe import Recipe, Stage
 from tinybert_jax.run.recipe_file import to_json
+from tinybert_jax.run.student import how_made, student_source
 from tinybert_jax.tracking import read_metrics
 
 _LIBRARIES = ("tinybert-jax", "jax", "flax", "optax", "transformers")
@@ -59,19 +60,19 @@ def describe(
     for stage in recipe.stages:
         if teacher is not None:
             layer_map = stage.objective.describe(student, teacher) or layer_map
-    made_from = [recipe.student, *filter(None, [recipe.teacher]), *recipe.more_teachers]
+    started_from, teachers = student_source(recipe), (*filter(None, [recipe.teacher]), *recipe.more_teachers)
     datasets = [recipe.train, *filter(None, [recipe.augmented])]
     measured_on = recipe.dev
     if recipe.synthetic is not None:  # what the recipe calls these is no hub id
-        made_from = [f"generated {Path(name).name}" for name in made_from]
+        started_from, *teachers = (f"generated {Path(name).name}" for name in (started_from, *teachers))
         datasets, measured_on = ["generated text"], "held-out articles of generated text"
-    origins = {name: origin(name) for name in made_from}
+    origins = {name: origin(name) for name in (started_from, *teachers)}
     languages = [set(found.languages) for found in origins.values()]
     return ModelCard(
         name=output.resolve().name,
         model_type=student.model_type,
-        student=made_from[0],
-        teachers=tuple(made_from[1:]),
+        student=started_from,
+        teachers=tuple(teachers),
         layer_map=layer_map,
         hyperparameters=_hyperparameters(recipe),
         facts=_facts(recipe, output),
@@ -107,7 +108,8 @@ def _facts(recipe: Recipe, output: Path) -> dict[str, str]:
     windows, devices = recipe.windows, jax.devices()
     program = shown(sys.argv[0])  # our own command's is of two words
     command = f"{'python ' * program.endswith('.py')}{program} {shlex.join(map(_without_folders, sys.argv[1:]))}"
-    return {
+    cut = how_made(recipe)
+    return ({} if cut is None else {"Cut from the teacher": cut}) | {
         "Recipe": f"`{recipe.name}`, seed {recipe.seed}, products in {recipe.dtype}",
         "Windows": f"{windows.max_seq_len} tokens, overlapping by {windows.doc_stride}",
         "Command": f"`{command}`",

@@ -50,11 +50,13 @@ class Recipe:
 
     Attributes:
         name: the recipe's name.
-        student: the model that is trained: a folder or a hub id, "owner/name" or "owner/name@revision".
+        student: the model that is trained: a folder or a hub id, "owner/name" or "owner/name@revision". Not read where
+            `student_from_teacher` makes one.
         teacher: the model it learns from; None where every stage is a `Finetune`.
         train: training data: a SQuAD JSON file, an .arrow file of `augment` or a hub data set
-            "owner/name[/configuration][@revision]:split".
-        dev: data the scores are measured on.
+            "owner/name[/configuration][@revision]:split"; or a .jsonl file of questions without labels, for stages that
+            learn from the teacher alone.
+        dev: data the scores are measured on; without labels, agreement with the teacher is.
         stages: the student's training, in order.
         teacher_stages: training that turns `teacher` into the teacher; none where it is one already.
         compare_undistilled: also train the same student on the labels alone, for as many steps as all stages
@@ -74,7 +76,8 @@ class Recipe:
         answers: how answers are read off the logits.
         buckets: batch lengths in tokens; empty for the defaults below `windows.max_seq_len`.
         eval_batch_size: windows a forward when scoring.
-        dtype: what matrix products compute in.
+        dtype: what matrix products compute in; "auto" is bfloat16 where this machine multiplies it clearly faster,
+            measured as the run begins, and float32 elsewhere.
         teacher_cache: how the teachers' logits are kept on disk for the stages that can train from them; "off" runs
             the teacher in every step.
         more_teachers: models of the teacher's vocabulary, trained already; in stage 2 the logits of all teachers
@@ -86,6 +89,9 @@ class Recipe:
             the first one ends the run. Not for a stage that accumulates.
         cache: where tokenised data, teachers' logits and augmentations are kept between runs.
         synthetic: generates data and models; `student`, `teacher`, `train` and `dev` are then its own.
+        student_from_teacher: makes the student of layers of the trained teacher: "6" evenly spaced ones, "0,2,4" these,
+            counted from 0, "first" or "last" half of them, or so many, "first:4".
+        student_positions: the longest row that a student from the teacher can read, in tokens; None for the teacher's.
     """
 
     name: str
@@ -109,7 +115,7 @@ class Recipe:
     answers: AnswerConfig = AnswerConfig()
     buckets: tuple[int, ...] = ()
     eval_batch_size: int = 32
-    dtype: Dtype = "float32"
+    dtype: Dtype | Literal["auto"] = "auto"
     teacher_cache: Literal["off", "float16", "float32"] = "float32"
     more_teachers: tuple[str, ...] = ()
     seed: int = 0
@@ -118,6 +124,8 @@ class Recipe:
     skip_bad_updates: int = 0
     cache: Path = field(default_factory=default_cache)
     synthetic: SyntheticTask | None = None
+    student_from_teacher: str | None = None
+    student_positions: int | None = None
 
     def __post_init__(self) -> None:
         least = {"train_questions": 1, "dev_questions": 1, "eval_every": 1, "patience": 1, "seed": 0}
@@ -128,6 +136,7 @@ class Recipe:
                 f"skip_bad_updates {self.skip_bad_updates} leaves single batches out, and a stage accumulates several "
                 "into an update: leave it out, or accumulate"
             )
+        self._check_student()
         if not self.stages:
             raise UserError("a recipe needs at least one stage, got none")
         if self.teacher is None and any(stage.objective.uses_teacher for stage in self.stages):
@@ -159,6 +168,15 @@ class Recipe:
             raise UserError(
                 f"hold_out_questions {share} cannot be taken out of augmented copies that are there already, got "
                 f"augmented {self.augmented}: leave it out, and give augment, which makes copies of what is left"
+            )
+
+    def _check_student(self) -> None:
+        layers, positions = self.student_from_teacher, self.student_positions
+        if layers is not None and self.teacher is None:
+            raise UserError(f"student_from_teacher {layers} needs a teacher, got none: give --teacher")
+        if positions is not None and layers is None:
+            raise UserError(
+                f"student_positions {positions} shapes a student that is made of its teacher: give student_from_teacher"
             )
 
     @property

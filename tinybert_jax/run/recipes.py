@@ -75,6 +75,7 @@ def tinybert_6l_768d_squad2() -> Recipe:
         augment=AugmentConfig(copies=20),
         windows=WindowConfig(stride_means="step"),
         buckets=(384,),
+        dtype="float32",  # as there
         train=_SQUAD_2_TRAIN,
         dev=_SQUAD_2_DEV,
     )
@@ -108,6 +109,7 @@ def tinybert_4l_312d_squad2() -> Recipe:
         student="huawei-noah/TinyBERT_General_4L_312D",
         windows=WindowConfig(),
         buckets=_FINE_BUCKETS,
+        dtype="auto",
     )
     return with_preset(recipe, RECOMMENDED)
 

@@ -4,8 +4,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tinybert_jax.inference import JaxNetwork, QASettings, evaluate, write_evaluation, write_settings
+from tinybert_jax.inference import (
+    JaxNetwork,
+    QASettings,
+    answer,
+    evaluate,
+    evaluate_against,
+    write_evaluation,
+    write_settings,
+)
 from tinybert_jax.model import Model, load_pretrained, save_pretrained
+from tinybert_jax.run.labels import trained_on_unanswerable
 from tinybert_jax.run.model_card import write_model_card
 from tinybert_jax.run.prepare import Ingredients
 from tinybert_jax.run.provenance import describe
@@ -36,12 +45,29 @@ def finished(folder: Path, before: Model) -> Model:
     return Model(before.config, load_pretrained(folder / FINAL)[1])
 
 
-def score(model: Model, folder: Path, recipe: Recipe, ingredients: Ingredients) -> dict[str, float]:
-    """Scores a model on the recipe's dev data and keeps its answers in its folder."""
+def score(
+    model: Model, folder: Path, recipe: Recipe, ingredients: Ingredients, teacher: Model | None = None
+) -> dict[str, Any]:
+    """Scores a model on the recipe's dev data and keeps its answers in its folder.
+
+    Returns:
+        By the folder's name: exact and F1; on questions without labels how far it agrees with its teacher. Of a teacher
+        there is then nothing to say, and the dictionary is empty.
+    """
     settings = {"batch_size": recipe.eval_batch_size, "buckets": recipe.batch_lengths}
-    evaluation = evaluate(JaxNetwork(model), ingredients.dev, recipe.answers, **settings)
+    data, network = ingredients.dev, JaxNetwork(model)
+    if data.is_labelled:
+        evaluation = evaluate(network, data, recipe.answers, **settings)
+        write_evaluation(folder, evaluation)
+        return {folder.name: {name: round(evaluation.metrics[name], 2) for name in ("exact", "f1")}}
+    if teacher is None:
+        return {}
+    decided = recipe.answers.decided(trained_on_unanswerable(recipe, ingredients))
+    said = answer(JaxNetwork(teacher), data, decided, **settings)
+    evaluation = evaluate_against(network, data, said, recipe.answers, **settings)
     write_evaluation(folder, evaluation)
-    return {name: round(evaluation.metrics[name], 2) for name in ("exact", "f1")}
+    digits, metrics = {"kl": 4, "same_answer": 2, "exact": 2, "f1": 2}, evaluation.metrics
+    return {folder.name: {name: round(v, digits[name]) if name in digits else v for name, v in metrics.items()}}
 
 
 def export(student: Model, recipe: Recipe, ingredients: Ingredients, output: Path) -> None:
@@ -56,5 +82,5 @@ def export(student: Model, recipe: Recipe, ingredients: Ingredients, output: Pat
 
 def _settings(recipe: Recipe, ingredients: Ingredients) -> QASettings:
     """How the student is to be asked: as it was trained and scored."""
-    unanswerable = any(example.is_impossible for example in ingredients.train.examples)
+    unanswerable = trained_on_unanswerable(recipe, ingredients)
     return QASettings(recipe.windows, recipe.answers, trained_on_unanswerable=unanswerable)

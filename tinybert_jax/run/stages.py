@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import optax
 
-from tinybert_jax.data import Dataset, Epochs
+from tinybert_jax.data import Epochs
 from tinybert_jax.distill import Finetune, Objective, make_optimizer
 from tinybert_jax.distill.optimizer import skipping_bad
 from tinybert_jax.errors import NotFinite, UserError
@@ -19,6 +19,7 @@ from tinybert_jax.model.bert import Params
 from tinybert_jax.run.checkpoints import Checkpointing, Checkpoints
 from tinybert_jax.run.held_out import Evaluation
 from tinybert_jax.run.hooks import Tracking
+from tinybert_jax.run.labels import check_labels
 from tinybert_jax.run.prepare import Ingredients
 from tinybert_jax.run.recipe import Recipe, Stage
 from tinybert_jax.sharding import data_mesh, replicate
@@ -63,7 +64,7 @@ def cached_logits_of(
     """The logits of all teachers, where the stage trains from the cache instead of running the teacher."""
     if teacher is None or recipe.teacher_cache == "off" or not stage.objective.reads_cache:
         return ()
-    data = data_of(stage, ingredients)
+    data = ingredients.data_of(stage)
     into = (data.windows, data.key, recipe.cache, recipe.teacher_cache)
     settings = {"batch_size": recipe.eval_batch_size, "buckets": recipe.batch_lengths}
     return tuple(cached_logits(model, *into, **settings) for model in (teacher, *ingredients.more_teachers))
@@ -73,13 +74,8 @@ def epochs_of(
     stage: Stage, recipe: Recipe, ingredients: Ingredients, teacher_logits: Sequence[np.ndarray] = ()
 ) -> Epochs:
     """The batches of a stage."""
-    windows = data_of(stage, ingredients).windows
+    windows = ingredients.data_of(stage).windows
     return Epochs(windows, stage.batch_size, recipe.batch_lengths, recipe.seed, teacher_logits)
-
-
-def data_of(stage: Stage, ingredients: Ingredients) -> Dataset:
-    """The data set of a stage."""
-    return ingredients.augmented if stage.augmented else ingredients.train
 
 
 def check_stages(recipe: Recipe, ingredients: Ingredients) -> None:
@@ -88,8 +84,9 @@ def check_stages(recipe: Recipe, ingredients: Ingredients) -> None:
     A stage on copies that augmentation has still to make is checked when it begins.
 
     Raises:
-        UserError: a stage could not, or would not.
+        UserError: a stage could not, or would not; or as `check_labels`.
     """
+    check_labels(recipe, ingredients)
     made = ingredients.train, ingredients.augmented, ingredients.dev, ingredients.held_out
     for data in filter(None, made):
         Epochs(data.windows, 1, recipe.batch_lengths, recipe.seed)
@@ -127,7 +124,7 @@ def divergence_told(stage: Stage, ingredients: Ingredients, epochs: Epochs, chec
     try:
         yield
     except NotFinite as error:
-        data = data_of(stage, ingredients)
+        data = ingredients.data_of(stage)
         questions = {data.examples[int(i)].id: None for i in data.windows.example[epochs.windows_at(error.step - 1)]}
         raise UserError(
             f"{error}. The step's questions: {', '.join(questions)}. {checkpoints.last}, from which the same command "

@@ -1,5 +1,6 @@
 """Scoring: logits to answers, answers to the official SQuAD figures and how far to trust them."""
 
+from tinybert_jax.scoring.agreement import Said, agreement, as_golds
 from tinybert_jax.scoring.answers import NO_SPAN_ODDS, Answers, check_inputs, find_answers
 from tinybert_jax.scoring.bootstrap import (
     Difference,
@@ -10,6 +11,7 @@ from tinybert_jax.scoring.bootstrap import (
 )
 from tinybert_jax.scoring.metrics import (
     best_thresholds,
+    check_labelled,
     exact_score,
     f1_score,
     normalize_answer,
@@ -23,10 +25,14 @@ __all__ = [
     "AnswerConfig",
     "Answers",
     "Difference",
+    "Said",
     "Spans",
+    "agreement",
+    "as_golds",
     "best_spans",
     "best_thresholds",
     "check_inputs",
+    "check_labelled",
     "exact_score",
     "f1_score",
     "find_answers",

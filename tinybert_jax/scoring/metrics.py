@@ -192,11 +192,26 @@ def _best_threshold(
     return 100.0 * best / len(examples), threshold
 
 
+def check_labelled(examples: Sequence[Example]) -> None:
+    """Checks that questions can be scored.
+
+    Raises:
+        UserError: nobody has said what their answers are.
+    """
+    if examples and not examples[0].is_labelled:
+        raise UserError(
+            f"questions without labels cannot be scored, got {len(examples)} of them, {examples[0].id!r} first: give "
+            "labelled data, or measure how far a model agrees with its teacher, by `tinybert evaluate MODEL --against "
+            "TEACHER`"
+        )
+
+
 def _check_inputs(
     examples: Sequence[Example], predictions: Mapping[str, str], null_odds: Mapping[str, float] | None
 ) -> None:
     if not examples:
         raise UserError("there are no questions to score: give a data file that holds at least one")
+    check_labelled(examples)
     _check_values(examples, predictions, "prediction", "a text", lambda value: isinstance(value, str))
     if null_odds is not None:
         _check_values(examples, null_odds, "null odds", "a number", _is_number)

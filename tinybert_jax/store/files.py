@@ -1,14 +1,16 @@
-"""Outputs appear whole or not at all: written under a temporary name, then renamed."""
+"""Outputs appear whole or not at all: written under a temporary name, then renamed. Inputs may be gzipped."""
 
+import gzip
 import json
 import os
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tinybert_jax.errors import UserError
 
@@ -104,3 +106,23 @@ def parse_json(content: bytes, path: str | Path) -> Any:
         raise UserError(f"{path} is not valid JSON: {error}") from error
     except RecursionError as error:
         raise UserError(f"{path} is not valid JSON: it is nested too deeply") from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a file for reading, unpacked where it is gzipped, under whatever name.
+
+    Raises:
+        UserError: it cannot be read, or is damaged; raised while it is read, too.
+    """
+    try:
+        with path.open("rb") as raw:
+            if raw.peek(2).startswith(b"\x1f\x8b"):
+                with gzip.open(raw) as unpacked:
+                    yield unpacked
+            else:
+                yield raw
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path} is a damaged gzip file: {error}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error

@@ -1,0 +1,87 @@
+"""A smaller model made of parts of a bigger one: the student that nobody has pre-trained.
+
+Layer m of a student with the teacher's evenly spaced layers starts as the teacher's layer m · L_t / L_s, the one that
+TinyBERT's uniform map compares it with. Starting from the teacher's layers is DistilBERT's way (Sanh et al. 2019,
+section 3), which took every second one.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from tinybert_jax.errors import UserError, check
+from tinybert_jax.model.pretrained import Model
+
+_RULE = (
+    'a number of evenly spaced layers ("6"), layers counted from 0 ("0,2,4"), "first", "last", "first:4" or "last:4"'
+)
+
+
+def layers_of(chosen: str, teacher_layers: int) -> tuple[int, ...]:
+    """The layers that a choice names, from 0, in the student's order.
+
+    Args:
+        chosen: "6", so many evenly spaced ones, which end with the last; "0,2,4,7,9,11", these; "first" or "last", the
+            half at that end; "first:4" or "last:4", so many there.
+        teacher_layers: how many there are.
+
+    Raises:
+        UserError: it is none of these, or the teacher does not have such layers.
+    """
+    text = chosen.replace(" ", "")
+    if re.fullmatch(r"(\d+,)+\d*", text):
+        layers = tuple(int(layer) for layer in text.split(",") if layer)
+        rule = f"from 0 to {teacher_layers - 1}, as it has {teacher_layers}"
+        check("layers of the teacher", chosen, max(layers) < teacher_layers, rule)
+        return layers
+    form = re.fullmatch(r"(\d+)|(first|last)(?::(\d+))?", text)
+    if form is None:
+        raise UserError(f"layers of the teacher must be {_RULE}, got {chosen!r}")
+    evenly, end, number = form.groups()
+    count = int(evenly or number or max(teacher_layers // 2, 1))
+    check("layers of the teacher", chosen, 1 <= count <= teacher_layers, f"1 to {teacher_layers}")
+    if end is not None:
+        begin = 0 if end == "first" else teacher_layers - count
+        return tuple(range(begin, begin + count))
+    if teacher_layers % count:
+        raise UserError(
+            f"layers of the teacher must divide its {teacher_layers} to be evenly spaced, got {count}: name the layers "
+            'yourself, counted from 0, as in "0,2,3"'
+        )
+    step = teacher_layers // count
+    return tuple(range(step - 1, teacher_layers, step))
+
+
+def cut_student(teacher: Model, layers: Sequence[int], positions: int | None = None) -> Model:
+    """A student with some of its teacher's layers, and its embeddings and head.
+
+    Args:
+        teacher: any model of ours; its arrays are shared, never changed.
+        layers: which of its layers, from 0, in the student's order.
+        positions: the longest row that the student reads, in tokens; None for the teacher's.
+
+    Raises:
+        UserError: the teacher does not have such layers, or that many positions.
+    """
+    config, bert = teacher.config, teacher.params["bert"]
+    if not layers or not all(0 <= layer < config.num_hidden_layers for layer in layers):
+        raise UserError(f"layers must be one or more from 0 to {config.num_hidden_layers - 1}, got {tuple(layers)}")
+    stack = bert["encoder"]["layer"]
+    encoder = {**bert["encoder"], "layer": {str(m): stack[str(g)] for m, g in enumerate(layers)}}
+    config = dataclasses.replace(config, num_hidden_layers=len(layers))
+    student = Model(config, {**teacher.params, "bert": {**bert, "encoder": encoder}})
+    return student if positions is None else _cut_positions(student, positions)
+
+
+def _cut_positions(model: Model, positions: int) -> Model:
+    """The model with a position table for rows of `positions` tokens.
+
+    Raises:
+        UserError: the table is shorter already.
+    """
+    config, embeddings = model.config, model.params["bert"]["embeddings"]
+    check("positions of the student", positions, 1 <= positions <= config.max_positions, f"1 to {config.max_positions}")
+    rows = positions + config.max_position_embeddings - config.max_positions
+    table = {"embedding": embeddings["position_embeddings"]["embedding"][:rows]}
+    bert = {**model.params["bert"], "embeddings": {**embeddings, "position_embeddings": table}}
+    return Model(dataclasses.replace(config, max_position_embeddings=rows), {**model.params, "bert": bert})

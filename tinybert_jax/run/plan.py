@@ -1,0 +1,230 @@
+"""What a run would do: its stages, the memory that they need and the time that they take, before any of it is done."""
+
+import os
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from tinybert_jax.data import Epochs, Windows
+from tinybert_jax.distill import create_state, make_optimizer, make_train_step
+from tinybert_jax.inference import JaxNetwork, predict_logits
+from tinybert_jax.model import Model
+from tinybert_jax.run.checkpoints import KEPT
+from tinybert_jax.run.dtype import with_dtype
+from tinybert_jax.run.prepare import Ingredients, prepare
+from tinybert_jax.run.recipe import Recipe, Stage
+from tinybert_jax.run.stages import check_stages, epochs_of, teaching, undistilled_stage
+from tinybert_jax.sharding import data_mesh, shard_batch
+
+_MEASURED_STEPS = 10
+_SCORED_BATCHES = 4
+
+
+class StagePlan(NamedTuple):
+    """A stage as it would run.
+
+    Attributes:
+        name: the model's and the stage's, such as "student/2-prediction".
+        windows: what it trains on.
+        copies: how many times as many there will be, once the run has augmented them.
+        steps: its length.
+        batches: how many of its batches have which length, in tokens.
+        memory: of the largest program on one device, in bytes, as the compiler plans it.
+        checkpoints: bytes of the checkpoints on the disk, the one that is being written included; gone with its end.
+        seconds: for all steps, from those that were measured.
+        cached: the windows whose teacher's logits are computed first.
+        cached_seconds: for these, likewise.
+    """
+
+    name: str
+    windows: int
+    copies: int
+    steps: int
+    batches: Mapping[int, int]
+    memory: int
+    checkpoints: int
+    seconds: float
+    cached: int
+    cached_seconds: float
+
+
+class Plan(NamedTuple):
+    """A run as it would go.
+
+    Attributes:
+        stages: in order.
+        questions: to score every model on.
+        scored_windows: of all models.
+        scoring_seconds: for these.
+        memory: that one device has, in bytes.
+    """
+
+    stages: tuple[StagePlan, ...]
+    questions: int
+    scored_windows: int
+    scoring_seconds: float
+    memory: int
+
+
+def plan(recipe: Recipe) -> Plan:
+    """Prepares a run as `train` does, measures a few steps of each stage, and throws it all away.
+
+    Raises:
+        UserError: what `train` would refuse before its first step.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = with_dtype(recipe, Path(folder))
+        ingredients = prepare(recipe, Path(folder))
+        check_stages(recipe, ingredients)
+        stages = tuple(_plan_stage(*work, recipe, ingredients) for work in _work(recipe, ingredients))
+        models = len({stage.name.split("/")[0] for stage in stages})
+        dev = ingredients.dev
+        seconds = models * _forward_seconds(ingredients.student, dev.windows, recipe)
+    return Plan(stages, len(dev.examples), models * len(dev.windows), seconds, _device_memory())
+
+
+def _work(recipe: Recipe, ingredients: Ingredients) -> Iterator[tuple[str, Stage, Model, Model | None]]:
+    """Every stage of the run in order: its name, itself, the model that it trains, and its teacher."""
+    models = [("student", ingredients.student, recipe.stages, ingredients.teacher)]
+    if ingredients.teacher is not None:
+        models.insert(0, ("teacher", ingredients.teacher, recipe.teacher_stages, None))
+    if recipe.compare_undistilled:
+        stages = (undistilled_stage(recipe, ingredients),)
+        models.append(("student_without_distillation", ingredients.student, stages, None))
+    for name, model, stages, teacher in models:
+        for number, stage in enumerate(stages, start=1):
+            yield f"{name}/{number}-{stage.objective.tag}", stage, model, teacher
+
+
+def _plan_stage(
+    name: str, stage: Stage, student: Model, teacher: Model | None, recipe: Recipe, ingredients: Ingredients
+) -> StagePlan:
+    windows = ingredients.data_of(stage).windows
+    copies = recipe.augment.copies if recipe.augment and stage.augmented and ingredients.candidates else 1
+    cached = (
+        len(windows) if teacher is not None and stage.objective.reads_cache and recipe.teacher_cache != "off" else 0
+    )
+    logits = (np.broadcast_to(np.float32(0), (len(windows.tokens), 2)),) if cached else ()
+    epochs = epochs_of(stage, recipe, ingredients, logits)
+    steps = stage.steps(copies * epochs.steps_per_epoch)
+    lengths = Counter(epochs.length_at(step) for step in range(min(steps, epochs.steps_per_epoch)))
+    measured = _measure_steps(stage, steps, student, teacher, epochs, bool(cached))
+    mean = sum(measured.seconds[length] * count for length, count in lengths.items()) / lengths.total()
+    teachers = (teacher, *ingredients.more_teachers) if cached and teacher else ()
+    return StagePlan(
+        name,
+        windows=len(windows),
+        copies=copies,
+        steps=steps,
+        batches=dict(sorted(lengths.items())),
+        memory=measured.memory,
+        checkpoints=(KEPT + 1) * measured.state_bytes,
+        seconds=mean * steps,
+        cached=cached,
+        cached_seconds=sum(_forward_seconds(model, windows, recipe) for model in teachers),
+    )
+
+
+class _Measured(NamedTuple):
+    memory: int  # of the largest step
+    seconds: dict[int, float]  # the median of a step, by the batch's length
+    state_bytes: int
+
+
+def _measure_steps(
+    stage: Stage, steps: int, student: Model, teacher: Model | None, epochs: Epochs, cached: bool
+) -> _Measured:
+    mesh, key, optimizer = data_mesh(), jax.random.key(0), make_optimizer(stage, steps)
+    projection, teacher_params, teacher_network = teaching(stage.objective, student, teacher, cached, key)
+    step = make_train_step(student.network, teacher_network, stage.objective, optimizer)
+    state = create_state(student.params, projection, optimizer, mesh)
+    first = {}
+    for number in range(epochs.steps_per_epoch):
+        first.setdefault(epochs.length_at(number), number)
+    memory, seconds = 0, {}
+    for length, number in first.items():
+        batch = shard_batch(epochs.batch_at(number), mesh)
+        compiled = step.lower(state, teacher_params, batch, key).compile()  # pyright: ignore[reportFunctionMemberAccess]
+        memory = max(memory, _planned_memory(compiled))
+        taken = []
+        for _ in range(-(-_MEASURED_STEPS // len(first)) + 1):
+            began = time.perf_counter()
+            state, metrics = compiled(state, teacher_params, batch, key)
+            jax.block_until_ready((state, metrics))
+            taken.append(time.perf_counter() - began)
+        seconds[length] = statistics.median(taken[1:])  # the first one touches its memory for the first time
+    return _Measured(memory, seconds, sum(array.nbytes for array in jax.tree.leaves(state)))
+
+
+def _planned_memory(compiled: Any) -> int:
+    """What a compiled program needs on one device, in bytes; what it is given included."""
+    plan = compiled.memory_analysis()
+    sizes = plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes
+    return sum(sizes) - plan.alias_size_in_bytes
+
+
+def _forward_seconds(model: Model, windows: Windows, recipe: Recipe) -> float:
+    """Seconds for the logits of all windows, from those of a few batches of them."""
+    sample = windows.slice(0, min(len(windows), _SCORED_BATCHES * recipe.eval_batch_size))
+    settings: dict[str, Any] = {"batch_size": recipe.eval_batch_size, "buckets": recipe.batch_lengths, "label": None}
+    network, seconds = JaxNetwork(model), []
+    for _ in range(2):  # the first time, it compiles
+        began = time.perf_counter()
+        predict_logits(network, sample, **settings)
+        seconds.append(time.perf_counter() - began)
+    return seconds[-1] * len(windows.tokens) / len(sample.tokens)
+
+
+def _device_memory() -> int:
+    """Bytes that one device can have."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
+
+
+def in_words(plan: Plan) -> str:
+    """The plan for people to read, and what to change where it does not fit."""
+    lines: list[str] = []
+    for stage in plan.stages:
+        if stage.cached:
+            lines.append(
+                f"{stage.name}: teacher's logits of {stage.cached:,} windows: {_duration(stage.cached_seconds)}"
+            )
+        copies = f" × {stage.copies} copies to be made" if stage.copies > 1 else ""
+        batches = ", ".join(f"{count:,} of {length}" for length, count in stage.batches.items())
+        lines.append(
+            f"{stage.name}: {stage.windows:,} windows{copies}, {stage.steps:,} steps (an epoch's batches by tokens: "
+            f"{batches}), {stage.memory / 1e9:.2f} GB, {_duration(stage.seconds)}"
+        )
+    lines.append(
+        f"scores: {plan.questions:,} questions, {plan.scored_windows:,} windows: {_duration(plan.scoring_seconds)}"
+    )
+    total = plan.scoring_seconds + sum(stage.seconds + stage.cached_seconds for stage in plan.stages)
+    peak = max(stage.memory for stage in plan.stages)
+    lines.append(
+        f"in all {_duration(total)}; memory at most {peak / 1e9:.2f} GB of {plan.memory / 1e9:.1f} GB a device"
+    )
+    return "\n".join((*lines, *_advice(plan.stages, plan.memory)))
+
+
+def _advice(stages: Sequence[StagePlan], memory: int) -> Iterator[str]:
+    for stage in stages:
+        if stage.memory > 0.9 * memory:  # the rest is the system's, and of programs that are not the step
+            yield (
+                f"{stage.name} will not fit: halve its batch_size and double its accumulate, which changes no update "
+                "but for dropout; else --dtype bfloat16, or a lower --windows.max-seq-len"
+            )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
