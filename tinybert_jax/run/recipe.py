@@ -92,6 +92,8 @@ class Recipe:
         student_from_teacher: makes the student of layers of the trained teacher: "6" evenly spaced ones, "0,2,4" these,
             counted from 0, "first" or "last" half of them, or so many, "first:4".
         student_positions: the longest row that a student from the teacher can read, in tokens; None for the teacher's.
+        trim_vocabulary: leave tokens that the training data does not use out of the tokenizer and of all models; single
+            characters stay.
     """
 
     name: str
@@ -126,6 +128,7 @@ class Recipe:
     synthetic: SyntheticTask | None = None
     student_from_teacher: str | None = None
     student_positions: int | None = None
+    trim_vocabulary: bool = False
 
     def __post_init__(self) -> None:
         least = {"train_questions": 1, "dev_questions": 1, "eval_every": 1, "patience": 1, "seed": 0}
