@@ -85,6 +85,8 @@ class Recipe:
         seed: decides samples, batches, dropout and fresh heads.
         checkpoint_every: steps between checkpoints.
         log_every: steps between lines of metrics.jsonl.
+        skip_bad_updates: how many of a stage's updates may be left out because their gradients are not finite; with 0
+            the first one ends the run. Not for a stage that accumulates.
         cache: where tokenised data, teachers' logits and augmentations are kept between runs.
         synthetic: generates data and models; `student`, `teacher`, `train` and `dev` are then its own.
         student_from_teacher: makes the student of layers of the trained teacher: "6" evenly spaced ones, "0,2,4" these,
@@ -121,6 +123,7 @@ class Recipe:
     seed: int = 0
     checkpoint_every: int = 500
     log_every: int = 50
+    skip_bad_updates: int = 0
     cache: Path = field(default_factory=default_cache)
     synthetic: SyntheticTask | None = None
     student_from_teacher: str | None = None
@@ -129,8 +132,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         least = {"train_questions": 1, "dev_questions": 1, "eval_every": 1, "patience": 1, "seed": 0}
-        check_least(self, **least, eval_batch_size=1, checkpoint_every=1, log_every=1)
+        check_least(self, **least, eval_batch_size=1, checkpoint_every=1, log_every=1, skip_bad_updates=0)
         self._check_held_out()
+        if self.skip_bad_updates and any(stage.accumulate > 1 for stage in (*self.teacher_stages, *self.stages)):
+            raise UserError(
+                f"skip_bad_updates {self.skip_bad_updates} leaves single batches out, and a stage accumulates several "
+                "into an update: leave it out, or accumulate"
+            )
         self._check_student()
         if not self.stages:
             raise UserError("a recipe needs at least one stage, got none")

@@ -1,5 +1,6 @@
 """What a run leaves behind of a trained model: its scores, its answers, and a folder that transformers loads."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,36 @@ from tinybert_jax.inference import (
     write_evaluation,
     write_settings,
 )
-from tinybert_jax.model import Model, save_pretrained
+from tinybert_jax.model import Model, load_pretrained, save_pretrained
 from tinybert_jax.run.labels import trained_on_unanswerable
 from tinybert_jax.run.model_card import write_model_card
 from tinybert_jax.run.prepare import Ingredients
 from tinybert_jax.run.provenance import describe
 from tinybert_jax.run.recipe import Recipe
+from tinybert_jax.store.digests import check_digests, write_digests
 from tinybert_jax.store.files import atomic_path, read_json
+
+CHECKPOINTS, FINAL = "checkpoints", "final"  # of a stage: while it trains, and then
+
+
+def finish(folder: Path, model: Model, tokenizer: Any) -> Model:
+    """Writes the model that a stage in `folder` has made, and removes the checkpoints on the way to it."""
+    with atomic_path(folder / FINAL) as temporary:
+        save_pretrained(temporary, model.config, model.params, tokenizer)
+        write_digests(temporary)
+    shutil.rmtree(folder / CHECKPOINTS)
+    return model
+
+
+def finished(folder: Path, before: Model) -> Model:
+    """Reads the model that a stage in `folder` has made of `before`.
+
+    Raises:
+        UserError: it is not what was written.
+    """
+    check_digests(folder / FINAL)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # where the run was killed before it did so
+    return Model(before.config, load_pretrained(folder / FINAL)[1])
 
 
 def score(
