@@ -30,6 +30,7 @@ from tinybert_jax.errors import run_script
 from tinybert_jax.model import Model, load_pretrained, save_pretrained
 from tinybert_jax.run.checkpoints import Checkpointing, Checkpoints
 from tinybert_jax.run.command_line import parse
+from tinybert_jax.run.corpus_rows import UnseenRows
 from tinybert_jax.run.digests import digests
 from tinybert_jax.run.dtype import with_dtype
 from tinybert_jax.run.folder import begin, claimed
@@ -116,20 +117,21 @@ def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | Non
     steps = stage.steps(epochs.steps_per_epoch)
     optimizer = make_optimizer(stage, steps)
     key = jax.random.fold_in(jax.random.key(recipe.seed), zlib.crc32(name.encode()))
-    projection, teacher_params, teacher_network = teaching(stage.objective, student, teacher, bool(cached), key)
-    train_step = make_train_step(student.network, teacher_network, stage.objective, optimizer)
+    taught = teaching(stage.objective, student, teacher, bool(cached), key)
+    train_step = make_train_step(student.network, taught.network, stage.objective, optimizer)
 
     with Checkpoints(folder / "checkpoints") as checkpoints, StopSignals() as stop:
-        start, state = checkpoints.restore(create_state(student.params, projection, optimizer, mesh))
+        start, state = checkpoints.restore(create_state(student.params, taught.projection, optimizer, mesh))
         evaluation = Evaluation(ingredients.held_out, recipe)
-        own = Tracking(recipe.log_every), evaluation, Checkpointing(checkpoints, recipe.checkpoint_every, evaluation)
+        scores = evaluation, UnseenRows(recipe, ingredients, taught, state.params)
+        own = Tracking(recipe.log_every), *scores, Checkpointing(checkpoints, recipe.checkpoint_every, evaluation)
         stage_run = StageRun(folder.parent, folder.name, stage, student.network, steps, start)
         batches = prefetch(shard_batch(epochs.batch_at(step), mesh) for step in range(start, steps))
         with closing(batches), Hooks(stage_run, (*own, *run.hooks)) as hooks:
             for done, batch in enumerate(batches, start=start + 1):
                 if hooks.finished or stop.requested:
                     break
-                state, metrics = train_step(state, teacher_params, batch, key)
+                state, metrics = train_step(state, taught.params, batch, key)
                 hooks.step(done, state, metrics)
         if stop.requested:
             checkpoints.save(int(state.step), state)
