@@ -1,7 +1,9 @@
 """Score a model or a file of predictions: `python evaluate.py --help`. The code: tinybert_jax/evaluate.py."""
 
+import importlib
+
 from tinybert_jax.errors import run_script
-from tinybert_jax.evaluate import main
 
 if __name__ == "__main__":
-    run_script(main)
+    # Imported inside, as a signal may come before JAX is there.
+    run_script(lambda: importlib.import_module("tinybert_jax.evaluate").main())

@@ -1,7 +1,9 @@
 """Distil a question-answering BERT: `python train.py --help`. The code: tinybert_jax/train.py."""
 
+import importlib
+
 from tinybert_jax.errors import run_script
-from tinybert_jax.train import main
 
 if __name__ == "__main__":
-    run_script(main)
+    # Imported inside, as a signal may come before JAX is there.
+    run_script(lambda: importlib.import_module("tinybert_jax.train").main(), "continues")

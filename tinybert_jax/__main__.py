@@ -5,6 +5,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from tinybert_jax.errors import UserError, run_script
+from tinybert_jax.interrupt import stop_signals
 
 # Name -> module with a `main`, imported for the command that is asked for alone; what it does.
 COMMANDS = {
@@ -18,6 +19,8 @@ COMMANDS = {
     "augment": ("augment.__main__", "write a data set with copies in which words are replaced"),
     "cache": ("cache", "list what is kept between runs, or remove it"),
 }
+
+_CONTINUED = ("train", "ask", "augment")  # commands that keep what they have done when a signal ends them
 
 
 def main() -> int | None:
@@ -35,7 +38,8 @@ def main() -> int | None:
     if name not in COMMANDS:
         raise UserError(f"unknown command {name!r}: one of {', '.join(COMMANDS)} must come first")
     sys.argv = [f"tinybert {name}", *arguments]
-    return importlib.import_module(f"tinybert_jax.{COMMANDS[name][0]}").main()
+    with stop_signals("continues" if name in _CONTINUED else "begins again"):
+        return importlib.import_module(f"tinybert_jax.{COMMANDS[name][0]}").main()
 
 
 def _version() -> str:

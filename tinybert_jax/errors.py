@@ -5,6 +5,8 @@ import sys
 import warnings
 from collections.abc import Callable
 
+from tinybert_jax.interrupt import Stopped, stop_signals
+
 
 class UserError(ValueError):
     """Something the user can correct: the message states the rule, the value received and what to do.
@@ -37,16 +39,24 @@ def check_least(settings: object, **least: float) -> None:
         check(field, value, value is None or value >= bound, f"at least {bound}")
 
 
-def run_script(main: Callable[[], int | None]) -> None:
-    """Runs a script's `main` and exits with its status: 2 on a `UserError`, 130 on Ctrl-C."""
+def run_script(main: Callable[[], int | None], again: str = "begins again") -> None:
+    """Runs a script's `main` and exits with its status.
+
+    That is 2 on a `UserError`, 130 on Ctrl-C, 143 on SIGTERM, 75 where the time that the user gave it is over.
+
+    Args:
+        main: the script.
+        again: what the same command does after one of these signals: "continues", where it keeps what it has done.
+    """
     # transformers says at each start that PyTorch is missing: nothing here needs it.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
-        sys.exit(main() or 0)
+        with stop_signals(again):
+            sys.exit(main() or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    except Stopped as stopped:
+        print(f"stopped: the same command {stopped.again}", file=sys.stderr)
+        raise

@@ -27,6 +27,7 @@ import jax
 from tinybert_jax.data.prefetch import prefetch
 from tinybert_jax.distill import create_state, make_optimizer, make_train_step
 from tinybert_jax.errors import run_script
+from tinybert_jax.interrupt import held_signals, stop_signals
 from tinybert_jax.model import Model, load_pretrained, save_pretrained
 from tinybert_jax.run.checkpoints import Checkpointing, Checkpoints
 from tinybert_jax.run.command_line import parse
@@ -36,7 +37,6 @@ from tinybert_jax.run.dtype import with_dtype
 from tinybert_jax.run.folder import begin, claimed
 from tinybert_jax.run.held_out import Evaluation
 from tinybert_jax.run.hooks import Hook, Hooks, StageRun, Tracking, check_hooks
-from tinybert_jax.run.interrupt import StopSignals
 from tinybert_jax.run.plan import in_words, plan
 from tinybert_jax.run.prepare import Ingredients, augment_training_data, prepare
 from tinybert_jax.run.recipe import Recipe, Stage
@@ -64,6 +64,7 @@ class Run(NamedTuple):
     hooks: Sequence[Hook] = ()
 
 
+@stop_signals("continues")
 def train(recipe: Recipe, output: Path, hooks: Sequence[Hook] = ()) -> dict[str, Any]:
     """Runs a recipe, or the rest of it, in the folder `output`, and returns what results.json holds.
 
@@ -110,6 +111,7 @@ def train_models(run: Run) -> dict[str, Any]:
 def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | None, run: Run) -> Model:
     """Trains one stage from its latest checkpoint, or from `student`, to its end."""
     if (folder / "final").exists():
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # where the run was killed before it did so
         return Model(student.config, load_pretrained(folder / "final")[1])
     recipe, ingredients, mesh, name = run.recipe, run.ingredients, data_mesh(), f"{folder.parent.name}/{folder.name}"
     cached = cached_logits_of(teacher, stage, recipe, ingredients)
@@ -120,7 +122,7 @@ def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | Non
     taught = teaching(stage.objective, student, teacher, bool(cached), key)
     train_step = make_train_step(student.network, taught.network, stage.objective, optimizer)
 
-    with Checkpoints(folder / "checkpoints") as checkpoints, StopSignals() as stop:
+    with held_signals() as signals, Checkpoints(folder / "checkpoints") as checkpoints:
         start, state = checkpoints.restore(create_state(student.params, taught.projection, optimizer, mesh))
         evaluation = Evaluation(ingredients.held_out, recipe)
         scores = evaluation, UnseenRows(recipe, ingredients, taught, state.params)
@@ -129,14 +131,13 @@ def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | Non
         batches = prefetch(shard_batch(epochs.batch_at(step), mesh) for step in range(start, steps))
         with closing(batches), Hooks(stage_run, (*own, *run.hooks)) as hooks:
             for done, batch in enumerate(batches, start=start + 1):
-                if hooks.finished or stop.requested:
+                if hooks.finished or signals.requested:
                     break
                 state, metrics = train_step(state, taught.params, batch, key)
                 hooks.step(done, state, metrics)
-        if stop.requested:
+        if signals.requested:
             checkpoints.save(int(state.step), state)
-            print(f"stopped in {name}: the same command continues", file=sys.stderr)
-            sys.exit(128 + stop.requested)
+            signals.stop()
         check_changed(name, student.params, jax.device_get(state.params["model"]))
         if recipe.keep == "best" and evaluation.best is not None:
             state = checkpoints.at(evaluation.best.step, state)
@@ -154,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, "continues")

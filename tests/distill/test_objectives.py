@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from tinybert_jax.distill import OBJECTIVES, Finetune, Intermediate, Objective, Prediction
+from tinybert_jax.distill import OBJECTIVES, Finetune, Intermediate, Objective, Prediction, Relations
 from tinybert_jax.model import BertConfig
 
 PACKAGE = Path(__file__).parents[2] / "tinybert_jax"
@@ -16,7 +16,8 @@ SMALL = BertConfig(hidden_size=4, num_hidden_layers=2, num_attention_heads=2, in
 
 
 def test_the_registry_holds_every_kind_by_its_tag():
-    assert {"finetune": Finetune, "intermediate": Intermediate, "prediction": Prediction} == OBJECTIVES
+    kinds = {"finetune": Finetune, "intermediate": Intermediate, "prediction": Prediction, "relations": Relations}
+    assert kinds == OBJECTIVES
     ours = {kind for kind in Objective.__subclasses__() if kind.__module__.startswith("tinybert_jax.")}
     assert ours == set(OBJECTIVES.values())
 
@@ -33,7 +34,7 @@ def test_a_kind_is_a_frozen_value_with_defaults(kind):
 @pytest.mark.parametrize("module", ["train.py", "run/recipe.py", "run/model_card.py", "distill/step.py"])
 def test_who_runs_objectives_asks_none_for_its_class(module):
     source = (PACKAGE / module).read_text()
-    assert not re.search(r"isinstance\([^)]*objective|__name__\.|\b(Intermediate|Prediction)\b", source)
+    assert not re.search(r"isinstance\([^)]*objective|__name__\.|\b(Intermediate|Prediction|Relations)\b", source)
 
 
 @pytest.mark.parametrize("objective", [Prediction(), Finetune()])
@@ -46,5 +47,5 @@ def test_logits_are_compared_whatever_the_heads_and_widths(objective):
 
 
 def test_who_learns_from_what():
-    assert [kind().uses_teacher for kind in OBJECTIVES.values()] == [False, True, True]
-    assert [kind.averages_teachers for kind in OBJECTIVES.values()] == [False, False, True]
+    assert [kind().uses_teacher for kind in OBJECTIVES.values()] == [False, True, True, True]
+    assert [kind.averages_teachers for kind in OBJECTIVES.values()] == [False, False, True, False]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from tinybert_jax.distill import Finetune, Intermediate, LossInputs, Prediction
+from tinybert_jax.distill import Finetune, Intermediate, LossInputs, Prediction, Relations
 from tinybert_jax.distill.reach import reached
 from tinybert_jax.model import BertForQuestionAnswering, forward
 
@@ -48,7 +48,8 @@ def test_a_value_of_zero_is_reached():
 
 # Without hidden states, nothing behind the last layer's queries and keys is read.
 HEAD = {"qa_outputs"}
-BEHIND_SCORES = HEAD | {f"1.{part}" for part in ("attention.self.value", "attention.output", "intermediate", "output")}
+BEHIND_VALUES = HEAD | {f"1.{part}" for part in ("attention.output", "intermediate", "output")}
+BEHIND_SCORES = BEHIND_VALUES | {"1.attention.self.value"}
 
 
 @pytest.mark.parametrize(
@@ -61,8 +62,9 @@ BEHIND_SCORES = HEAD | {f"1.{part}" for part in ("attention.self.value", "attent
         (Intermediate(embeddings=False, attention_weight=0.0), HEAD),
         (Intermediate(hidden_weight=0.0), BEHIND_SCORES),
         (Intermediate("probabilities", hidden_weight=0.0), BEHIND_SCORES),
+        (Relations(), BEHIND_VALUES),
     ],
-    ids=["labels", "prediction", "scores", "probabilities", "hidden", "only-scores", "only-probabilities"],
+    ids=["labels", "prediction", "scores", "probabilities", "hidden", "only-scores", "only-probabilities", "relations"],
 )
 def test_what_an_objective_reads_of_a_student_is_what_has_a_gradient(
     config, params, random_params, batch, objective, expected

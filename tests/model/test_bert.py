@@ -202,9 +202,11 @@ def test_the_attention_argument_decides_what_is_returned(config, params, batch):
         return jax.tree.map(lambda x: x.shape, outputs)._asdict()
 
     always = {"logits": (3, 8, 2), "hidden_states": ((3, 8, 16),) * 3}
-    nothing = dict.fromkeys(("queries", "keys", "probabilities"))
+    nothing = dict.fromkeys(("queries", "keys", "values", "probabilities"))
     assert shapes("none") == always | nothing
     assert shapes("scores") == always | nothing | dict.fromkeys(("queries", "keys"), ((3, 8, 2, 8),) * 2)
+    by_heads = dict.fromkeys(("queries", "keys", "values"), ((3, 8, 2, 8),) * 2)
+    assert shapes("relations") == always | nothing | by_heads
     assert shapes("probabilities") == always | nothing | {"probabilities": ((3, 2, 8, 8),) * 2}
 
 

@@ -50,6 +50,15 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Relations:
+    """The settings of relations; layers from 1."""
+
+    heads: int
+    student_layer: int
+    teacher_layer: int
+
+
+@dataclass(frozen=True)
 class UpdateRule:
     """The optimiser's settings; `updates` of them in all, the rate rising over the first `warmup` of those."""
 
@@ -151,6 +160,12 @@ PREDICTION = {
     for temperature in (1.0, 2.0, 5.0)
     for weight in (0.0, 0.5, 1.0)
 } | {"T=2.0 w=0.5 without T²": ("equal", Prediction(2.0, 0.5, scale_by_temperature=False))}
+
+RELATIONS = {
+    "last layers": ("equal", Relations(2, 2, 4)),
+    "wide": ("wide", Relations(4, 2, 3)),
+    "wide, unlike heads": ("wide-heads", Relations(1, 1, 4)),
+}
 
 PRESETS = {
     "haystack": Preset(

@@ -28,7 +28,7 @@ from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.sharding import data_mesh, shard_batch
 from tinybert_jax.store.files import write_json
 
-Mode = cases.Intermediate | cases.Prediction
+Mode = cases.Intermediate | cases.Prediction | cases.Relations
 
 # LLVM's optimisations of these programs take as long as everything else here.
 _QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0}
@@ -75,10 +75,9 @@ def with_effect(tensors: Arrays, objective: distill.Objective, layers: int) -> A
 def our_objective(mode: Mode) -> distill.Objective:
     """The same settings, ours."""
     settings = {field.name: getattr(mode, field.name) for field in dataclasses.fields(mode)}
-    if isinstance(mode, cases.Prediction):
-        return distill.Prediction(**settings)
-    projection = distill.Projection(**dataclasses.asdict(mode.projection))
-    return distill.Intermediate(**settings | {"projection": projection})
+    if isinstance(mode, cases.Intermediate):
+        settings["projection"] = distill.Projection(**dataclasses.asdict(mode.projection))
+    return getattr(distill, type(mode).__name__)(**settings)
 
 
 def our_preset_objective(preset: str, stage: str) -> distill.Objective:
@@ -145,8 +144,8 @@ def by_their_names(trained: dict[str, Any]) -> Arrays:
 def _forward(config: BertConfig, params: Any, batch: Batch) -> Outputs:
     """All that any objective may read, so that one compiled forward serves them all."""
     model = BertForQuestionAnswering(config)
-    scores, probabilities = (forward(model, params, batch, attention=kind) for kind in ("scores", "probabilities"))
-    return scores._replace(probabilities=probabilities.probabilities)
+    by_heads, probabilities = (forward(model, params, batch, attention=kind) for kind in ("relations", "probabilities"))
+    return by_heads._replace(probabilities=probabilities.probabilities)
 
 
 def _backward(config: BertConfig, params: Any, batch: Batch, cotangents: Outputs) -> Any:
@@ -159,9 +158,10 @@ _outputs, _pull_back = (jax.jit(f, static_argnums=0, compiler_options=_QUICK_TO_
 
 def _asked_for(outputs: Outputs, objective: distill.Objective) -> Outputs:
     """Without the kinds of attention that the objective does not ask of a forward."""
-    if objective.attention != "scores":
-        outputs = outputs._replace(queries=None, keys=None)
-    return outputs if objective.attention == "probabilities" else outputs._replace(probabilities=None)
+    asked = {"scores": ("queries", "keys"), "relations": ("queries", "keys", "values")}
+    kept = asked.get(objective.attention, (objective.attention,))
+    others = {"queries", "keys", "values", "probabilities"} - {*kept}
+    return outputs._replace(**dict.fromkeys(others))
 
 
 @cache
@@ -213,7 +213,7 @@ class Ours:
         return config, params | {"bert": params["bert"] | {"encoder": {"layer": layers}}}
 
     def _projection(self, pair: str, mode: Mode) -> dict[str, Any]:
-        if isinstance(mode, cases.Prediction):
+        if not isinstance(mode, cases.Intermediate):
             return {}
         return our_projection(cases.projection_tensors(self.models, pair, mode))
 

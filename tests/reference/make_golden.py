@@ -15,9 +15,11 @@ from tests.reference.cases import (
     PAIRS,
     PREDICTION,
     PRESETS,
+    RELATIONS,
     RULES,
     Arrays,
     Intermediate,
+    Prediction,
     projection_tensors,
     save_golden,
 )
@@ -28,6 +30,7 @@ from tests.reference.torch_reference import (
     intermediate_loss,
     learning_rate,
     prediction_loss,
+    relations_loss,
     train,
 )
 
@@ -101,7 +104,8 @@ class Setting:
     def losses(self) -> Tensors:
         if isinstance(self.mode, Intermediate):
             return intermediate_loss(self.student, self.teacher, self.batch, self.projections, self.mode)
-        return prediction_loss(self.student, self.teacher, self.batch, self.mode)
+        loss = prediction_loss if isinstance(self.mode, Prediction) else relations_loss
+        return loss(self.student, self.teacher, self.batch, self.mode)
 
 
 def as_numpy(tensors: Tensors) -> Arrays:
@@ -169,6 +173,7 @@ def all_records(seed: int) -> dict[str, dict[str, Arrays]]:
             "models": models,
             "intermediate": loss_records(models, INTERMEDIATE),
             "prediction": loss_records(models, PREDICTION),
+            "relations": loss_records(models, RELATIONS),
             "training": training_records(models),
             "optimizer": optimizer_records(seed),
         }

@@ -3,7 +3,7 @@
 What a difference is, `comparison.difference` and `comparison.loss_difference` say.
 """
 
-from tests.reference.cases import INTERMEDIATE, PREDICTION, PRESETS, RULES, load_golden
+from tests.reference.cases import INTERMEDIATE, PREDICTION, PRESETS, RELATIONS, RULES, load_golden
 from tests.reference.comparison import (
     Ours,
     difference,
@@ -47,5 +47,6 @@ if __name__ == "__main__":
     project = Ours(load_golden("models"))
     loss_rows(project, "intermediate", INTERMEDIATE)
     loss_rows(project, "prediction", PREDICTION)
+    loss_rows(project, "relations", RELATIONS)
     training_rows(project)
     rule_rows()

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.reference.cases import INTERMEDIATE, PREDICTION, PRESETS, RULES, load_golden
+from tests.reference.cases import INTERMEDIATE, PREDICTION, PRESETS, RELATIONS, RULES, load_golden
 from tests.reference.comparison import (
     Ours,
     difference,
@@ -21,7 +21,7 @@ from tests.reference.comparison import (
 from tinybert_jax.distill import rate_schedule
 
 TOLERANCE = 1e-5  # of a float32 computation against one in float64
-FILES = ("models", "intermediate", "prediction", "training", "optimizer")
+FILES = ("models", "intermediate", "prediction", "relations", "training", "optimizer")
 
 
 @pytest.fixture(scope="module", params=["golden", "live"])
@@ -52,6 +52,11 @@ def test_intermediate_loss_and_gradients(theirs, case):
 @pytest.mark.parametrize("case", PREDICTION)
 def test_prediction_loss_and_gradients(theirs, case):
     check(theirs.ours, *PREDICTION[case], theirs.prediction[case])
+
+
+@pytest.mark.parametrize("case", RELATIONS)
+def test_relations_loss_and_gradients(theirs, case):
+    check(theirs.ours, *RELATIONS[case], theirs.relations[case])
 
 
 @pytest.mark.parametrize("stage", ["intermediate", "prediction"])

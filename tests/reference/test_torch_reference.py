@@ -16,7 +16,7 @@ def recomputed():
     return make_golden.all_records(make_golden.SEED)
 
 
-@pytest.mark.parametrize("file", ["models", "intermediate", "prediction", "training", "optimizer"])
+@pytest.mark.parametrize("file", ["models", "intermediate", "prediction", "relations", "training", "optimizer"])
 def test_the_golden_files_are_what_the_reference_computes(recomputed, file):
     golden = load_golden(file)
     assert list(golden) == list(recomputed[file])

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, softmax
 from transformers import BertForQuestionAnswering
 
-from tests.reference.cases import Intermediate, Prediction, UpdateRule, layer_map, projection_index
+from tests.reference.cases import Intermediate, Prediction, Relations, UpdateRule, layer_map, projection_index
 
 Batch = dict[str, Tensor]  # input_ids, token_type_ids, attention_mask (B, T); start, end (B,)
 Tensors = dict[str, Tensor]
@@ -23,6 +23,7 @@ Tensors = dict[str, Tensor]
 class Observed:
     """What a forward shows: states and attention by layer."""
 
+    caught: dict[str, list[Tensor]]  # "query", "key", "value": L of (B, T, D)
     hidden_states: tuple[Tensor, ...]  # L + 1 of (B, T, D)
     scores: list[Tensor]  # L of (B, N, T, T), before softmax, mask and dropout
     probabilities: tuple[Tensor, ...]  # L of (B, N, T, T), after dropout where it acts
@@ -31,8 +32,8 @@ class Observed:
 
 
 def observe(model: BertForQuestionAnswering, batch: Batch) -> Observed:
-    """Runs a model of eager attention; queries and keys are caught where their Linear layers return them."""
-    caught: dict[str, list[Tensor]] = {"query": [], "key": []}
+    """Runs a model of eager attention; queries, keys and values are caught where their Linear layers return them."""
+    caught: dict[str, list[Tensor]] = {"query": [], "key": [], "value": []}
     hooks = [
         getattr(layer.attention.self, name).register_forward_hook(lambda _module, _in, out, to=to: to.append(out))
         for layer in model.bert.encoder.layer
@@ -50,7 +51,8 @@ def observe(model: BertForQuestionAnswering, batch: Batch) -> Observed:
         by_head(q) @ by_head(k).transpose(-1, -2) / by_head(q).shape[-1] ** 0.5
         for q, k in zip(caught["query"], caught["key"], strict=True)
     ]
-    return Observed(outputs.hidden_states, scores, outputs.attentions, outputs.start_logits, outputs.end_logits)
+    shown = (outputs.hidden_states, scores, outputs.attentions, outputs.start_logits, outputs.end_logits)
+    return Observed(caught, *shown)
 
 
 # --- stage 1 -------------------------------------------------------------------------------------------------------
@@ -122,6 +124,29 @@ def intermediate_loss(
         attention = sum(attention_mse(ours[m - 1], theirs[g - 1], mask, mode) for m, g in pairs)
     loss = mode.hidden_weight * hidden + mode.attention_weight * attention
     return {"loss": loss, "hidden": hidden, "attention": attention}
+
+
+def relations_loss(
+    student_model: BertForQuestionAnswering, teacher_model: BertForQuestionAnswering, batch: Batch, mode: Relations
+) -> Tensors:
+    """MiniLMv2's loss and its three terms: `loss`, `queries`, `keys`, `values`."""
+    student = observe(student_model, batch)
+    with torch.no_grad():
+        teacher = observe(teacher_model, batch)
+    mask = batch["attention_mask"].bool()
+
+    def log_relations(x: Tensor) -> Tensor:  # (B, T, D) → (B, A, T, T)
+        x = x.unflatten(-1, (mode.heads, -1)).transpose(1, 2)
+        scores = x @ x.transpose(-1, -2) / x.shape[-1] ** 0.5
+        return log_softmax(scores.masked_fill(~mask[:, None, None, :], -1e9), -1)
+
+    terms = {}
+    for name, part in {"queries": "query", "keys": "key", "values": "value"}.items():
+        log_s = log_relations(student.caught[part][mode.student_layer - 1])
+        log_t = log_relations(teacher.caught[part][mode.teacher_layer - 1])
+        by_row = (log_t.exp() * (log_t - log_s)).sum(-1)  # (B, A, T)
+        terms[name] = by_row.transpose(0, 1)[:, mask].mean()
+    return {"loss": sum(terms.values()), **terms}
 
 
 # --- stage 2 -------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tinybert_jax.distill import Finetune, Relations
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.command_line import parse
 from tinybert_jax.run.presets import PRESETS
@@ -42,6 +43,28 @@ def test_a_preset_changes_the_recipe_and_flags_override_the_preset(own, place):
     assert got == dataclasses.replace(expected, stages=stages)
 
 
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_kinds_of_objectives_are_exchanged_and_flags_override_the_new_ones(own, place):
+    recipe, path = own
+    kinds, flag = ["--objectives", "relations", "prediction"], ["--stages.0.objective.heads", "4"]
+    got, *_ = parse([path, *(kinds + flag if place == "first" else flag + kinds), "--output", "x"])
+    first, second = recipe.stages
+    assert got == dataclasses.replace(recipe, stages=(dataclasses.replace(first, objective=Relations(heads=4)), second))
+
+
+def test_a_kind_that_a_stage_has_already_keeps_its_settings(own):
+    _, path = own
+    got, *_ = parse([path, "--preset", "haystack", "--objectives", "intermediate", "finetune", "--output", "x"])
+    assert got.stages[0].objective == PRESETS["haystack"].objectives["intermediate"]
+    assert got.stages[1].objective == Finetune()
+
+
+@pytest.mark.parametrize("kinds", [["relations"], ["relations", "predictions"]], ids=["too-few", "unknown"])
+def test_every_stage_needs_a_kind_that_there_is(own, kinds):
+    with pytest.raises(UserError, match=rf"each of the recipe's 2 stages, .* got {' '.join(kinds)}$"):
+        parse([own[1], "--objectives", *kinds, "--output", "x"])
+
+
 def test_a_python_file_is_one_too(tmp_path):
     source = tmp_path / "some_recipes.py"
     source.write_text("from tinybert_jax.run.recipes import quickstart\nmine = quickstart\n")
@@ -66,7 +89,9 @@ def test_help_lists_the_recipes_and_a_recipe_s_help_its_flags(capsys):
         parse(["quickstart", "--help"])
     said = capsys.readouterr().out
     assert ended.value.code == 0
-    assert all(flag in said for flag in ("--preset", "--output", "--stages.0.learning-rate", "--eval-every"))
+    assert all(
+        flag in said for flag in ("--preset", "--objectives", "--output", "--stages.0.learning-rate", "--eval-every")
+    )
     assert "A generated task, end to end" in said
 
 
@@ -85,3 +110,10 @@ def test_a_push_is_no_part_of_the_recipe(own):
     assert [type(hook).__name__ for hook in hooks] == ["Push"]
     with pytest.raises(UserError, match="--private says how to push: give --push-to-hub ID too"):
         parse([path, "--output", "x", "--private"])
+
+
+def test_a_limit_of_time_is_no_part_of_the_recipe(own):
+    recipe, path = own
+    got, _, hooks = parse([path, "--output", "x", "--max-seconds", "60"])
+    assert got == recipe
+    assert [type(hook).__name__ for hook in hooks] == ["TimeLimit"]

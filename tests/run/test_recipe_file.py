@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinybert_jax.distill import Finetune, Intermediate, Prediction
+from tinybert_jax.distill import Finetune, Intermediate, Prediction, Relations
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.presets import PRESETS
 from tinybert_jax.run.recipe import Recipe, Stage, with_preset
@@ -41,6 +41,7 @@ objectives = st.one_of(
         embeddings=st.booleans(),
     ),
     st.builds(Prediction, temperature=positive),
+    st.builds(Relations, heads=st.none() | st.integers(1)),
 )
 stages = st.builds(
     Stage, objective=objectives, learning_rate=positive, max_steps=st.none() | st.integers(1), augmented=st.booleans()

@@ -8,6 +8,7 @@ from tinybert_jax.distill.objective import LossInputs, Objective
 from tinybert_jax.distill.objectives import OBJECTIVES
 from tinybert_jax.distill.optimizer import OptimizerConfig, UpdateRule, make_optimizer, rate_schedule
 from tinybert_jax.distill.prediction import Prediction
+from tinybert_jax.distill.relations import Relations
 from tinybert_jax.distill.step import TrainState, create_state, make_loss, make_train_step
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "OptimizerConfig",
     "Prediction",
     "Projection",
+    "Relations",
     "TrainState",
     "UpdateRule",
     "create_state",

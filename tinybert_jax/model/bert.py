@@ -22,7 +22,8 @@ from tinybert_jax.model.ops.activations import ACTIVATIONS
 from tinybert_jax.model.ops.attention import choose_kernel, formed, in_blocks, in_cudnn, text_by_text
 
 Params = Mapping[str, Any]
-AttentionOutput = Literal["none", "scores", "probabilities"]
+AttentionOutput = Literal["none", "scores", "relations", "probabilities"]
+_RETURNED = {"none": "", "scores": "queries keys", "relations": "queries keys values", "probabilities": "probabilities"}
 
 
 @runtime_checkable
@@ -43,8 +44,9 @@ class Outputs(NamedTuple):
     Attributes:
         logits: float32; of the start and of the end, K = 2, or of the vocabulary.
         hidden_states: L + 1 of them, the embeddings' output first.
-        queries: one a layer, with `attention="scores"`; scores are queries · keys / √H.
-        keys: one a layer, with `attention="scores"`.
+        queries: one a layer, with `attention="scores"` or "relations"; scores are queries · keys / √H.
+        keys: one a layer, likewise.
+        values: one a layer, with `attention="relations"`.
         probabilities: one a layer, with `attention="probabilities"`: what multiplied the values, so after attention
             dropout where it acts.
     """
@@ -53,6 +55,7 @@ class Outputs(NamedTuple):
     hidden_states: tuple[Float[Array, "B T D"], ...]
     queries: tuple[Float[Array, "B T N H"], ...] | None = None
     keys: tuple[Float[Array, "B T N H"], ...] | None = None
+    values: tuple[Float[Array, "B T N H"], ...] | None = None
     probabilities: tuple[Float[Array, "B N T S"], ...] | None = None
 
 
@@ -60,6 +63,7 @@ class _Attended(NamedTuple):
     context: Float[Array, "B T N H"]
     queries: Float[Array, "B T N H"]
     keys: Float[Array, "B S N H"]
+    values: Float[Array, "B S N H"]
     probabilities: Float[Array, "B N T S"] | None = None  # where they were formed
 
 
@@ -80,13 +84,13 @@ class SelfAttention(Module):
         shape = {"length": x.shape[1], "head_size": c.head_size}
         match choose_kernel(c.attention_kernel, self.platform, dtype=q.dtype, drops=drops, **shape):
             case "cudnn":
-                return _Attended(in_cudnn(q, k, v, mask), q, k)
+                return _Attended(in_cudnn(q, k, v, mask), q, k, v)
             case "texts":
-                return _Attended(text_by_text(q, k, v, mask, self.platform), q, k)
+                return _Attended(text_by_text(q, k, v, mask, self.platform), q, k, v)
             case "blocks":
-                return _Attended(in_blocks(q, k, v, mask, rate, key, self.platform), q, k)
+                return _Attended(in_blocks(q, k, v, mask, rate, key, self.platform), q, k, v)
         context, probabilities = formed(q, k, v, mask, rate, key, self.platform)
-        return _Attended(context, q, k, probabilities)
+        return _Attended(context, q, k, v, probabilities)
 
 
 class Residual(Module):
@@ -180,12 +184,8 @@ class Bert(Module):
 
 
 def _outputs(logits: Array, states: list[Array], attended: list[_Attended], attention: AttentionOutput) -> Outputs:
-    outputs = Outputs(logits, tuple(states))
-    if attention == "scores":
-        return outputs._replace(queries=tuple(a.queries for a in attended), keys=tuple(a.keys for a in attended))
-    if attention == "probabilities":
-        return outputs._replace(probabilities=tuple(a.probabilities for a in attended if a.probabilities is not None))
-    return outputs
+    returned = {name: tuple(getattr(one, name) for one in attended) for name in _RETURNED[attention].split()}
+    return Outputs(logits, tuple(states), **returned)
 
 
 class BertForQuestionAnswering(Module):
@@ -265,7 +265,7 @@ def forward(
         model: the network; its `platform` says what it runs on.
         params: its parameters, `{"bert": …, "qa_outputs": …}` or `{"bert": …, "cls": …}`.
         inputs: a batch.
-        attention: what to return of the attention: queries and keys, probabilities, or nothing.
+        attention: what to return of the attention: queries and keys, with values or without, probabilities, or nothing.
         dropout_key: a key makes dropout act; without one the network is in evaluation.
     """
     if attention not in get_args(AttentionOutput):

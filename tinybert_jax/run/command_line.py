@@ -1,12 +1,15 @@
 """The command line of a run: `RECIPE [--preset NAME] [--overrides] --output DIR`, and what is done beside it."""
 
+import dataclasses
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from tinybert_jax.distill import OBJECTIVES
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.folder import forked
-from tinybert_jax.run.hooks import Hook
+from tinybert_jax.run.hooks import Hook, TimeLimit
 from tinybert_jax.run.presets import PRESETS, PresetName
 from tinybert_jax.run.push import Push
 from tinybert_jax.run.recipe import Recipe, with_preset
@@ -15,13 +18,75 @@ from tinybert_jax.run.recipes import RECIPES
 from tinybert_jax.run.trackers import TRACKERS, TrackerName
 
 _SOURCE = "a recipe's name, a recipe.json, or FILE.py:NAME, which is executed"
-_PRESET = "a known system's objectives, updates and augmentation; other flags override it"
-_FORK = "begin the run of --output again in the folder NEW, with the data and models that are there now"
-_PUSH = "send the exported student to the hub as this id, owner/name; HF_TOKEN or `hf auth login` says who you are"
-_REPORT = "where the figures of metrics.jsonl go too; each an extra to install"
-_OUTPUT = "the run's folder"
-_DRY_RUN = "check data and models, measure a few steps, print the plan with its memory and time, and do nothing else"
-_PRIVATE = "only the owner sees what --push-to-hub sends"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a command makes of the recipe that it names, before other flags override figures of it.
+
+    Attributes:
+        preset: a known system's objectives, updates and augmentation.
+        objectives: the kinds of the stages' objectives, in order; a new one starts with its defaults.
+    """
+
+    preset: PresetName | None = None
+    objectives: tuple[str, ...] | None = None
+
+    def of(self, recipe: Recipe) -> Recipe:
+        """The recipe with the preset and the kinds; a stage that has an objective of its kind keeps it.
+
+        Raises:
+            UserError: not a kind for each stage.
+        """
+        recipe = recipe if self.preset is None else with_preset(recipe, PRESETS[self.preset])
+        kinds = self.objectives
+        if kinds is None:
+            return recipe
+        if len(kinds) != len(recipe.stages) or not OBJECTIVES.keys() >= {*kinds}:
+            raise UserError(
+                f"--objectives must name a kind for each of the recipe's {len(recipe.stages)} stages, each one of "
+                f"{', '.join(OBJECTIVES)}; got {' '.join(kinds)}"
+            )
+        stages = (
+            stage if stage.objective.tag == kind else dataclasses.replace(stage, objective=OBJECTIVES[kind]())
+            for stage, kind in zip(recipe.stages, kinds, strict=True)
+        )
+        return dataclasses.replace(recipe, stages=tuple(stages))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a command says that is no part of its recipe.
+
+    Attributes:
+        output: the run's folder.
+        fork: begin the run of --output again in this new folder, with the data and models that are there now.
+        dry_run: check data and models, measure a few steps, print the plan with its memory and time, and no more.
+        max_seconds: stop after so many seconds, with a checkpoint and status 75; the same command continues.
+        report_to: where the figures of metrics.jsonl go too; each an extra to install.
+        push_to_hub: send the exported student to the hub as this id, owner/name; HF_TOKEN or `hf auth login` says who
+            you are.
+        private: only the owner sees what --push-to-hub sends.
+    """
+
+    output: Path | None = None
+    fork: Path | None = None
+    dry_run: bool = False
+    max_seconds: float | None = None
+    report_to: TrackerName | Literal["none"] = "none"
+    push_to_hub: str | None = None
+    private: bool = False
+
+    def hooks(self) -> tuple[Hook, ...]:
+        """What is done beside the run."""
+        if self.private and self.push_to_hub is None:
+            raise UserError("--private says how to push: give --push-to-hub ID too")
+        hooks: list[Hook] = [] if self.report_to == "none" else [TRACKERS[self.report_to]()]
+        if self.push_to_hub is not None:
+            hooks.append(Push(self.push_to_hub, private=self.private))
+        if self.max_seconds is not None:
+            hooks.append(TimeLimit(self.max_seconds))
+        return tuple(hooks)
 
 
 def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path | None, tuple[Hook, ...]]:
@@ -41,47 +106,35 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path | N
         sys.exit(0)
     import tyro
 
-    source_arg, preset_arg = tyro.conf.arg(metavar="RECIPE", help=_SOURCE), tyro.conf.arg(help=_PRESET)
-    output_arg, without_prefix = tyro.conf.arg(help=_OUTPUT), tyro.conf.arg(name="")
-    fork_arg = tyro.conf.arg(metavar="NEW", help=_FORK)
-    report_arg = tyro.conf.arg(help=_REPORT)
-    push_arg, private_arg = tyro.conf.arg(metavar="ID", help=_PUSH), tyro.conf.arg(help=_PRIVATE)
-    dry_run_arg = tyro.conf.arg(help=_DRY_RUN)
+    Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE", help=_SOURCE)]
+    without_prefix = tyro.conf.arg(name="")
 
-    def base(
-        source: Annotated[tyro.conf.Positional[str], source_arg],
-        preset: Annotated[PresetName | None, preset_arg] = None,
-    ) -> Recipe:
-        recipe = find_recipe(source)
-        return recipe if preset is None else with_preset(recipe, PRESETS[preset])
+    def base(source: Source, start: Annotated[Start, without_prefix]) -> Recipe:
+        return start.of(find_recipe(source))
 
     def run(
-        source: Annotated[tyro.conf.Positional[str], source_arg],
+        source: Source,
+        start: Annotated[Start, without_prefix],
         recipe: Annotated[Recipe, without_prefix],
-        output: Annotated[Path | None, output_arg] = None,
-        preset: Annotated[PresetName | None, preset_arg] = None,
-        fork: Annotated[Path | None, fork_arg] = None,
-        report_to: Annotated[TrackerName | Literal["none"], report_arg] = "none",
-        push_to_hub: Annotated[str | None, push_arg] = None,
-        private: Annotated[bool, private_arg, tyro.conf.FlagCreatePairsOff] = False,
-        dry_run: Annotated[bool, dry_run_arg, tyro.conf.FlagCreatePairsOff] = False,
-    ) -> tuple[Recipe, Path | None, tuple[Hook, ...]]:
-        if private and push_to_hub is None:
-            raise UserError("--private says how to push: give --push-to-hub ID too")
-        if dry_run:
-            return recipe, None, ()
-        if output is None:
-            raise UserError("a run needs a folder: give --output DIR, or --dry-run to see what it would do")
-        hooks: list[Hook] = [] if report_to == "none" else [TRACKERS[report_to]()]
-        if push_to_hub is not None:
-            hooks.append(Push(push_to_hub, private=private))
-        return recipe, output if fork is None else forked(recipe, output, fork), tuple(hooks)
+        options: Annotated[Options, without_prefix],
+    ) -> tuple[Recipe, Options]:
+        return recipe, options
 
-    options = {"prog": f"tinybert train {arguments[0]}", "args": arguments}
+    settings = {"prog": f"tinybert train {arguments[0]}", "args": arguments}
     # What the flags override has to be known before they can be read.
-    recipe, _ = tyro.cli(base, return_unknown_args=True, add_help=False, **options)
-    run.__defaults__ = (recipe, None, None, None, "none", None, False, False)
-    return tyro.cli(run, description=_summary(arguments[0]), config=(tyro.conf.AvoidSubcommands,), **options)
+    recipe, _ = tyro.cli(base, return_unknown_args=True, add_help=False, **settings)
+    run.__defaults__ = (recipe, Options())
+    config = (tyro.conf.AvoidSubcommands,)
+    recipe, options = tyro.cli(run, description=_summary(arguments[0]), config=config, **settings)
+    return recipe, _folder(recipe, options), () if options.dry_run else options.hooks()
+
+
+def _folder(recipe: Recipe, options: Options) -> Path | None:
+    if options.dry_run:
+        return None
+    if options.output is None:
+        raise UserError("a run needs a folder: give --output DIR, or --dry-run to see what it would do")
+    return options.output if options.fork is None else forked(recipe, options.output, options.fork)
 
 
 def _summary(source: str) -> str:

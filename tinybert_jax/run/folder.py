@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.recipe import Recipe
 from tinybert_jax.run.recipe_file import differing_fields, to_json, write_recipe
-from tinybert_jax.store.files import read_json, write_json
+from tinybert_jax.store.files import is_scratch, read_json, sweep, write_json
 
 SYNTHETIC_FOLDER = "synthetic"
 _RECIPE_FILE, _INGREDIENTS_FILE = "recipe.json", "ingredients.json"
@@ -31,7 +31,7 @@ def check_folder(recipe: Recipe, output: Path) -> None:
     """
     path, now = output / _RECIPE_FILE, to_json(recipe)
     if not path.exists():
-        if output.exists() and (not output.is_dir() or {item.name for item in output.iterdir()} - _BEFORE_A_RUN):
+        if output.exists() and (not output.is_dir() or _foreign(output)):
             raise UserError(f"{output} exists and holds no run of ours: name a new or an empty folder")
         return
     free = (*_FREE_TO_CHANGE, "dtype") if recipe.dtype == "auto" else _FREE_TO_CHANGE  # auto is as it began
@@ -47,6 +47,11 @@ def begun_with(output: Path, field: str) -> Any:
     """A field of the recipe that the run in `output` began with; None where none has begun."""
     path = output / _RECIPE_FILE
     return read_json(path)[field] if path.exists() else None
+
+
+def _foreign(folder: Path) -> set[str]:
+    """What a folder holds that is neither there before a run begins, nor left of one that was killed then."""
+    return {item.name for item in folder.iterdir() if not is_scratch(item.name)} - _BEFORE_A_RUN
 
 
 def forked(recipe: Recipe, output: Path, new: Path) -> Path:
@@ -78,6 +83,7 @@ def claimed(recipe: Recipe, output: Path) -> Iterator[None]:
     try:
         with FileLock(output / _LOCK, blocking=False):
             check_folder(recipe, output)  # another process may have been at work there until now
+            sweep(output)
             since = datetime.now().astimezone().isoformat(timespec="seconds")
             write_json(output / _OWNER, {"pid": os.getpid(), "host": platform.node(), "since": since})
             try:
@@ -119,5 +125,5 @@ def begin(recipe: Recipe, ingredients: Mapping[str, str], output: Path) -> None:
             "it has trained is not of these. Put back what was there to continue it, or give --fork NEW to begin the "
             "same recipe with what is there now in the folder NEW"
         )
+    write_recipe(output / _RECIPE_FILE, recipe)  # first: with it, the folder is a run's, however soon it is killed
     write_json(path, ingredients)
-    write_recipe(output / _RECIPE_FILE, recipe)

@@ -10,10 +10,11 @@ from typing import Any
 from tinybert_jax.distill import TrainState
 from tinybert_jax.distill.optimizer import rate_schedule
 from tinybert_jax.errors import check
+from tinybert_jax.interrupt import stop_after
 from tinybert_jax.model import BertForQuestionAnswering
 from tinybert_jax.run.curves import plot_curves
 from tinybert_jax.run.recipe import Stage
-from tinybert_jax.tracking import Line, Tracker
+from tinybert_jax.tracking import Line, Tracker, read_metrics
 
 Publish = Callable[[Line], None]
 
@@ -132,6 +133,18 @@ def check_hooks(hooks: Sequence[Hook]) -> None:
         check(f"{type(hook).__name__}.every", hook.every, hook.every >= 1, "at least 1")
 
 
+class TimeLimit(Hook):
+    """Stops the run after some seconds, as a signal would: the step at hand is finished, and a checkpoint written."""
+
+    def __init__(self, seconds: float) -> None:
+        check("--max-seconds", seconds, 0 < seconds < float("inf"), "above 0, and finite")
+        self._seconds = seconds
+
+    def check(self) -> None:
+        """Starts the clock."""
+        check("--max-seconds", self._seconds, stop_after(self._seconds), "left out on a system without timers")
+
+
 class Tracking(Hook):
     """metrics.jsonl, the curves drawn from it, and the progress on stderr."""
 
@@ -163,5 +176,5 @@ class Tracking(Hook):
     def end(self, error: BaseException | None) -> None:
         """Records what is pending and draws the curves, unless there was an error."""
         self._tracker.__exit__(error and type(error), error, None)
-        if error is None:
+        if error is None and read_metrics(self._tracker.folder):  # a signal may come before the first step
             plot_curves(self._tracker.folder)

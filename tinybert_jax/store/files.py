@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import re
 import shutil
 import tempfile
 import zlib
@@ -12,6 +14,8 @@ from typing import IO, Any
 
 from tinybert_jax.errors import UserError
 
+_SCRATCH = re.compile(r"\..+\.\w{8}\.tmp")  # what `atomic_path` calls the folders that it writes in
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -21,7 +25,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     temporary, replaced = scratch / path.name, scratch / "replaced"
     try:
         yield temporary
@@ -34,6 +38,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def is_scratch(name: str) -> bool:
+    """Whether a folder of that name is one that `atomic_path` writes in."""
+    return _SCRATCH.fullmatch(name) is not None
+
+
+def sweep(folder: Path) -> None:
+    """Removes what killed processes left of `atomic_path` anywhere in `folder`, in which no other may be writing."""
+    for parent, names, _ in os.walk(folder):
+        for name in filter(is_scratch, names):
+            shutil.rmtree(Path(parent) / name, ignore_errors=True)
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -121,7 +121,7 @@ def text_by_text(
 
     def attend(text: tuple[Array, Array, Array, Array]) -> Array:
         q, k, v = (jnp.swapaxes(x, 0, 1) for x in text[:3])
-        scores = _scores(q, k, platform)
+        scores = scaled_scores(q, k, platform)
         scores = jnp.where(text[3], scores, jnp.finfo(scores.dtype).min)  # not −∞, as in `_forward`
         weights = jnp.exp(scores - scores.max(-1, keepdims=True))
         context = matmul(weights.astype(q.dtype), v, platform) / weights.sum(-1, keepdims=True)
@@ -203,7 +203,7 @@ def _forward(
     rate: float,
     platform: Platform,
 ) -> tuple[tuple[Array, Array], tuple[AnyArray, ...]]:
-    scores = _scores(queries, keys, platform)
+    scores = scaled_scores(queries, keys, platform)
     # The least number, not −∞: a row without a real token then gets equal probabilities, not NaN.
     probabilities = jax.nn.softmax(jnp.where(mask[:, None, None, :], scores, jnp.finfo(scores.dtype).min))
     # A probability is not negative: the sign is free to say that dropout takes it.
@@ -215,7 +215,10 @@ def _forward(
     return (context, dropped), (queries, keys, values, mask, signed)
 
 
-def _scores(queries: Array, keys: Array, platform: Platform) -> Array:
+def scaled_scores(
+    queries: Float[Array, "*batch T H"], keys: Float[Array, "*batch S H"], platform: Platform = PORTABLE
+) -> Float[Array, "*batch T S"]:
+    """Q·Kᵀ/√H, in float32; the heads' axis is one of the batch's."""
     return matmul(queries, jnp.swapaxes(keys, -1, -2), platform) * queries.shape[-1] ** -0.5
 
 
@@ -230,7 +233,7 @@ def _backward(
     grad_softmax = jnp.where(signed > 0, grad_softmax, 0)
     probabilities = at_least_float32(jnp.abs(signed))  # those that dropout took too: softmax came before it
     grad_scores = probabilities * (grad_softmax - (grad_softmax * probabilities).sum(-1, keepdims=True))
-    _, pull_scores = jax.vjp(partial(_scores, platform=platform), queries, keys)
+    _, pull_scores = jax.vjp(partial(scaled_scores, platform=platform), queries, keys)
     grad_queries, grad_keys = pull_scores(jnp.where(mask[:, None, None, :], grad_scores, 0))
     return grad_queries, grad_keys, grad_values, None, None
 
