@@ -21,7 +21,8 @@ def folder(tmp_path, random_params) -> Path:
     train_data, dev = make_squad(SyntheticConfig(train_articles=2, dev_articles=1, paragraphs_per_article=2))
     for name, content in (("train", train_data), ("dev", dev)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    contexts = [paragraph["context"] for article in train_data["data"] for paragraph in article["paragraphs"]]
+    articles = [*train_data["data"], *dev["data"]]
+    contexts = [paragraph["context"] for article in articles for paragraph in article["paragraphs"]]
     bpe = ByteLevelBPETokenizer()
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     bpe.train_from_iterator(contexts, vocab_size=600, special_tokens=specials, show_progress=False)
@@ -35,17 +36,18 @@ def folder(tmp_path, random_params) -> Path:
     return tmp_path
 
 
-def test_a_roberta_is_distilled_exported_and_scored(folder):
+def test_a_roberta_is_distilled_in_fewer_tokens_exported_and_scored(folder):
     arguments = ["minilm-3l-squad2", "--cache", folder / "cache", "--output", folder / "run"]
     for name, file in (("teacher", "teacher"), ("student", "student"), ("train", "train.json"), ("dev", "dev.json")):
         arguments += [f"--{name}", folder / file]
     arguments += ["--windows.max-seq-len", "128", "--windows.doc-stride", "16", "--buckets", "128"]
     for stage in ("teacher-stages.0", "stages.0", "stages.1"):
         arguments += [f"--{stage}.batch-size", "4", f"--{stage}.max-steps", "3"]
-    results = train.train(*train.parse([*map(str, arguments), "--no-compare-undistilled"]))
+    results = train.train(*train.parse([*map(str, arguments), "--no-compare-undistilled", "--trim-vocabulary"]))
     assert set(results) == {"teacher", "student", "seconds"}
 
     config, _ = load_pretrained(folder / "run" / "export")
+    assert config.vocab_size < load_pretrained(folder / "teacher")[0].vocab_size
     assert (config.model_type, config.num_hidden_layers) == ("roberta", 1)
     assert "A model of the RoBERTa family" in (folder / "run" / "export" / "README.md").read_text()
     windows = WindowConfig(max_seq_len=128, doc_stride=16)

@@ -1,32 +1,80 @@
-"""Where arrays live: one mesh of all devices, batches split over it, parameters on every device."""
+"""Where arrays live: one mesh of all devices, batches split over it, parameters on every device.
+
+The devices may be those of several processes. Each process then makes the rows that its own devices hold.
+"""
 
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-
-from tinybert_jax.errors import UserError
 
 Batch = TypeVar("Batch")
 
 
 def data_mesh() -> Mesh:
-    """All devices along one axis, `data`: batches are split over it, parameters are on every device."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    """All devices along one axis, `data`, process by process: batches are split over it, parameters are on each."""
+    return _mesh(sorted(jax.devices(), key=lambda device: (device.process_index, device.id)))
+
+
+def local_mesh() -> Mesh:
+    """This process's devices along one axis, `data`: for what a process computes by itself."""
+    return _mesh(jax.local_devices())
+
+
+def _mesh(devices: list[jax.Device]) -> Mesh:
+    return Mesh(np.array(devices), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Copies every array of `tree` to every device; what is there already is copied too, so it may be donated."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()), may_alias=False)
+    """Copies every array of `tree` to every device; what is there already is copied too, so it may be donated.
+
+    Every process has the same arrays.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec())
+    if sharding.is_fully_addressable:
+        return jax.device_put(local_copy(tree), sharding, may_alias=False)
+    return jax.tree.map(lambda x: jax.make_array_from_callback(np.shape(x), sharding, lambda _: np.asarray(x)), tree)
+
+
+def local_copy(tree: Any) -> Any:
+    """Of arrays that are on every device of several processes, the copies on one device here; others as they are."""
+    return jax.tree.map(
+        lambda x: x if not isinstance(x, jax.Array) or x.is_fully_addressable else x.addressable_data(0), tree
+    )
+
+
+def local_rows(rows: int, mesh: Mesh) -> slice:
+    """Which rows of a batch this process's devices hold.
+
+    Args:
+        rows: B; where the devices do not divide it, filler rows follow up to the next multiple, and count here.
+        mesh: of `data_mesh`.
+    """
+    each = -(-rows // mesh.size)
+    mine = [i for i, device in enumerate(mesh.devices.flat) if device.process_index == jax.process_index()]
+    return slice(mine[0] * each, (mine[-1] + 1) * each)
+
+
+def shard_rows(batch: Batch, mesh: Mesh) -> Batch:
+    """Puts rows on the devices, as one batch of all processes' rows.
+
+    Args:
+        batch: arrays of the rows that `local_rows` says.
+        mesh: what to split it over.
+    """
+    return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec("data")), batch)
 
 
 def shard_batch(batch: Batch, mesh: Mesh) -> Batch:
-    """Splits a batch's rows over the devices.
+    """Splits a batch's rows over the devices; every process has the whole batch.
 
-    Raises:
-        UserError: the batch size is not a multiple of the number of devices.
+    Where the devices do not divide its rows, filler rows follow them: zeros, of which none is a real token.
     """
     rows = jax.tree.leaves(batch)[0].shape[0]
-    if rows % mesh.size:
-        raise UserError(f"batch_size must be a multiple of the {mesh.size} devices, got {rows}")
-    return jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+    mine, missing = local_rows(rows, mesh), -rows % mesh.size
+
+    def share(x: Any) -> Any:
+        return (np.pad(x, [(0, missing), *[(0, 0)] * (np.ndim(x) - 1)]) if missing else x)[mine]
+
+    return shard_rows(jax.tree.map(share, batch), mesh)

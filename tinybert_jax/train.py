@@ -51,7 +51,7 @@ from tinybert_jax.run.stages import (
     undistilled_stage,
 )
 from tinybert_jax.run.student import student_of
-from tinybert_jax.sharding import data_mesh, shard_batch
+from tinybert_jax.sharding import data_mesh, local_rows, shard_rows
 from tinybert_jax.store.files import write_json
 
 
@@ -128,7 +128,8 @@ def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | Non
         scores = evaluation, UnseenRows(recipe, ingredients, taught, state.params)
         own = Tracking(recipe.log_every), *scores, Checkpointing(checkpoints, recipe.checkpoint_every, evaluation)
         stage_run = StageRun(folder.parent, folder.name, stage, student.network, steps, start)
-        batches = prefetch(shard_batch(epochs.batch_at(step), mesh) for step in range(start, steps))
+        rows = local_rows(stage.batch_size, mesh)
+        batches = prefetch(shard_rows(epochs.batch_at(step, rows), mesh) for step in range(start, steps))
         with closing(batches), Hooks(stage_run, (*own, *run.hooks)) as hooks:
             for done, batch in enumerate(batches, start=start + 1):
                 if hooks.finished or signals.requested:

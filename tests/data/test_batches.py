@@ -121,6 +121,16 @@ def test_batches_are_a_function_of_seed_and_step_alone(windows):
     assert [batch_windows(batch) for batch in batches(range(13), seed=2).values()] != first
 
 
+def test_processes_make_their_rows_of_a_batch_and_the_last_ones_filler(windows):
+    logits = np.random.default_rng(0).normal(size=(len(windows.tokens), 2)).astype(np.float32)
+    epochs = Epochs(windows, 4, BUCKETS, seed=1, teacher_logits=[logits])
+    for step in range(epochs.steps_per_epoch):
+        whole, parts = epochs.batch_at(step), [epochs.batch_at(step, slice(i, i + 3)) for i in (0, 3, 6)]
+        joined = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+        assert_equal(whole, [column[:4] for column in joined])
+        assert not any(column[4:].any() for column in joined)
+
+
 def test_batches_of_all_lengths_are_mixed(windows):
     epochs = Epochs(windows, 4, BUCKETS, seed=3)
     lengths = [epochs.batch_at(step).input_ids.shape[1] for step in range(epochs.steps_per_epoch)]

@@ -11,8 +11,6 @@ class LetterNetwork:
     A stand-in for `JaxNetwork` with a tokenizer that cuts words into letters, as the fixture `tokenizer` does.
     """
 
-    row_multiple = 1
-
     def __init__(self, tokenizer, starts, ends, cls=(0.0, 0.0), positions=512):
         vocabulary = tokenizer.get_vocab()
         self.config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=positions)

@@ -8,7 +8,7 @@ import pytest
 
 from tinybert_jax.distill import resolve_layer_map
 from tinybert_jax.errors import UserError
-from tinybert_jax.model import BertForQuestionAnswering, Model, cut_student, forward, layers_of
+from tinybert_jax.model import BertForQuestionAnswering, Model, cut_student, forward, layers_of, trim_vocabulary
 
 
 @pytest.mark.parametrize(
@@ -99,3 +99,18 @@ def test_a_shorter_position_table_changes_no_shorter_row(config, batch, random_p
 def test_cut_student_refuses_layers_by_their_numbers(teacher, layers):
     with pytest.raises(UserError, match=r"must be one or more from 0 to 2, got \("):
         cut_student(teacher, layers)
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta"])
+def test_a_trimmed_vocabulary_changes_nothing_in_the_tokens_that_stay(config, batch, random_params, model_type):
+    config = dataclasses.replace(config, model_type=model_type, pad_token_id=1)
+    teacher = Model(config, random_params(BertForQuestionAnswering(config), 6))
+    kept = np.union1d(batch.input_ids, [0, 1])
+    student = trim_vocabulary(teacher, kept)
+    assert (student.config.vocab_size, student.config.pad_token_id) == (len(kept), 1)
+    renumbered = batch._replace(input_ids=np.searchsorted(kept, batch.input_ids).astype(np.int32))
+    theirs = forward(teacher.network, teacher.params, batch).logits
+    np.testing.assert_array_equal(forward(student.network, student.params, renumbered).logits, theirs)
+    for missing in ([0, 2, 3], *([[1, 2]] if model_type == "roberta" else [])):
+        with pytest.raises(UserError, match="must hold the padding token's id 1"):
+            trim_vocabulary(teacher, np.array(missing))

@@ -17,7 +17,7 @@ import numpy as np
 from tinybert_jax.model import BertConfig, BertForMaskedLM, freeze, masked_logits
 from tinybert_jax.model.bert import Params
 from tinybert_jax.model.ops.platform import Platform
-from tinybert_jax.sharding import data_mesh, replicate, shard_batch
+from tinybert_jax.sharding import local_mesh, replicate, shard_batch
 
 _TOKENS = 4096  # in a batch, on each device
 _LENGTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512)
@@ -73,7 +73,7 @@ class WordPredictor:
         """
         self._special, self._count, self._pair = special, count, pair
         self._context = min(context, config.max_positions)
-        self._mesh = data_mesh()
+        self._mesh = local_mesh()
         self._model = BertForMaskedLM(config, Platform.of(self._mesh))
         self._params = replicate(freeze(params, config.dtype), self._mesh)
         missing = config.vocab_size - len(replaceable)

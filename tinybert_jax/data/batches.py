@@ -132,10 +132,16 @@ class Epochs:
         """ceil(W / batch_size), the same every epoch."""
         return -(-len(self._windows) // self._batch_size)
 
-    def batch_at(self, step: int) -> Batch:
-        """Returns the batch of a step, counted from 0 over all epochs."""
-        indices = self._indices_at(step)
-        return collate(self._windows, indices, self._length_of(indices), self._batch_size, self._teacher_logits)
+    def batch_at(self, step: int, rows: slice | None = None) -> Batch:
+        """Returns the batch of a step, counted from 0 over all epochs.
+
+        Args:
+            step: which one.
+            rows: those of its rows to make; all when None. Beyond the batch's size there are filler rows.
+        """
+        indices, rows = self._indices_at(step), rows or slice(0, self._batch_size)
+        length, count = self._length_of(indices), rows.stop - rows.start
+        return collate(self._windows, indices[rows], length, count, self._teacher_logits)
 
     def length_at(self, step: int) -> int:
         """The length of a step's batch, in tokens."""

@@ -12,7 +12,7 @@ from tinybert_jax.model import BertForQuestionAnswering, Model, freeze
 from tinybert_jax.model.bert import Params
 from tinybert_jax.model.config import BertConfig
 from tinybert_jax.model.ops.platform import Platform
-from tinybert_jax.sharding import data_mesh, replicate, shard_batch
+from tinybert_jax.sharding import local_mesh, replicate, shard_batch
 
 _LENGTHS = (*range(32, 256, 32), *range(256, 512, 64))
 
@@ -26,17 +26,12 @@ class Network(Protocol):
         """The model's shape."""
         ...
 
-    @property
-    def row_multiple(self) -> int:
-        """Every batch must hold a multiple of so many rows."""
-        ...
-
     def lengths(self, longest: int) -> tuple[int, ...]:
         """The batch lengths to pad to, increasing, the last one `longest`: few where each has to be compiled."""
         ...
 
     def __call__(self, batch: Batch, /) -> Any:
-        """Start and end logits, (B, T, 2) float32; an array that may still be being computed."""
+        """Start and end logits, (B, T, 2) float32, filler rows behind them; it may still be being computed."""
         ...
 
 
@@ -51,17 +46,16 @@ class JaxNetwork:
             platform: how to compute; None for what is fastest without a gradient.
         """
         self.config = model.config
-        self._mesh = data_mesh()
+        self._mesh = local_mesh()
         self._module = model.network.clone(platform=platform or Platform.for_inference(self._mesh))
         self._params = replicate(freeze(model.params, model.config.dtype), self._mesh)
-        self.row_multiple: int = self._mesh.size
 
     def lengths(self, longest: int) -> tuple[int, ...]:
         """Closer than those of training: each is compiled once, and kept, while padding is paid for at every batch."""
         return (*(length for length in _LENGTHS if length < longest), longest)
 
-    def __call__(self, batch: Batch) -> Float[jax.Array, "B T 2"]:
-        """Dispatches the forward, and does not wait for it."""
+    def __call__(self, batch: Batch) -> Float[jax.Array, "rows T 2"]:
+        """Dispatches the forward, and does not wait for it; where devices do not divide B, filler rows follow."""
         return _logits(self._module, self._params, shard_batch(batch, self._mesh))
 
 

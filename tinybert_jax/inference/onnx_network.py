@@ -55,11 +55,6 @@ class OnnxNetwork(NamedTuple):
         _check_names(path, session)
         return cls(config, session)
 
-    @property
-    def row_multiple(self) -> int:
-        """Any number of rows will do."""
-        return 1
-
     def lengths(self, longest: int) -> tuple[int, ...]:
         """Nothing is compiled for a length: they lie so close that next to nothing is padded."""
         return (*range(8, longest, 8), longest)

@@ -28,7 +28,7 @@ def predict_logits(
     Args:
         network: what computes them.
         windows: W windows.
-        batch_size: windows a forward; rounded up to the network's `row_multiple`.
+        batch_size: windows a forward.
         buckets: batch lengths; the network's own up to the longest window when empty.
         label: what the progress bar calls this; None for no bar.
 
@@ -63,7 +63,6 @@ def predict_blocks(
     """
     from tqdm import tqdm
 
-    batch_size = -(-batch_size // network.row_multiple) * network.row_multiple
     longest = min(-(-int(windows.lengths.max()) // 64) * 64, network.config.max_positions)
     buckets = buckets or network.lengths(longest)
     hidden = None if label else True  # None: where the output is no terminal

@@ -17,7 +17,7 @@ from tinybert_jax.inference.network import JaxNetwork
 from tinybert_jax.inference.predict import predict_blocks
 from tinybert_jax.model import Model
 from tinybert_jax.model.ops.platform import Platform
-from tinybert_jax.sharding import data_mesh
+from tinybert_jax.sharding import local_mesh
 from tinybert_jax.store.cache import Entry
 from tinybert_jax.store.digests import add_params, new_key
 from tinybert_jax.store.npy import npy_header
@@ -64,7 +64,7 @@ def cached_logits(
             entry.append(_FILE, header)
         tokens = (entry.parts[_FILE].size - len(header)) // (2 * stored.itemsize)
         # On the platform of training: what a student learns from does not follow what is fastest without a gradient.
-        network = JaxNetwork(teacher, Platform.of(data_mesh()))
+        network = JaxNetwork(teacher, Platform.of(local_mesh()))
         blocks = predict_blocks(
             network,
             windows,

@@ -9,7 +9,7 @@ from tinybert_jax.model.bert import (
     masked_logits,
 )
 from tinybert_jax.model.config import BertConfig
-from tinybert_jax.model.cut import cut_student, layers_of
+from tinybert_jax.model.cut import cut_student, layers_of, trim_vocabulary
 from tinybert_jax.model.ops.frozen import freeze
 from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.model.pretrained import Model, load_pretrained, load_qa_model, save_pretrained
@@ -30,4 +30,5 @@ __all__ = [
     "load_qa_model",
     "masked_logits",
     "save_pretrained",
+    "trim_vocabulary",
 ]

@@ -8,6 +8,9 @@ section 3), which took every second one.
 import dataclasses
 import re
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from tinybert_jax.errors import UserError, check
 from tinybert_jax.model.pretrained import Model
@@ -79,9 +82,39 @@ def _cut_positions(model: Model, positions: int) -> Model:
     Raises:
         UserError: the table is shorter already.
     """
-    config, embeddings = model.config, model.params["bert"]["embeddings"]
+    config = model.config
     check("positions of the student", positions, 1 <= positions <= config.max_positions, f"1 to {config.max_positions}")
     rows = positions + config.max_position_embeddings - config.max_positions
-    table = {"embedding": embeddings["position_embeddings"]["embedding"][:rows]}
-    bert = {**model.params["bert"], "embeddings": {**embeddings, "position_embeddings": table}}
-    return Model(dataclasses.replace(config, max_position_embeddings=rows), {**model.params, "bert": bert})
+    table = model.params["bert"]["embeddings"]["position_embeddings"]["embedding"][:rows]
+    config = dataclasses.replace(config, max_position_embeddings=rows)
+    return Model(config, _with_table(model, "position_embeddings", table))
+
+
+def trim_vocabulary(model: Model, kept: np.ndarray) -> Model:
+    """The model with the word embeddings of some tokens alone; of these, it computes what it did.
+
+    Args:
+        model: its arrays are shared, but for the word embeddings.
+        kept: (V,) ids of the tokens, ascending; a token's place is its new id. The padding token is among them, and
+            where positions are counted from its id, as a RoBERTa's, so are all before it.
+
+    Raises:
+        UserError: they are not.
+    """
+    config = model.config
+    pad = int(np.searchsorted(kept, config.pad_token_id))
+    moves_positions = config.family.counts_after_padding and pad != config.pad_token_id
+    if config.pad_token_id not in kept or moves_positions:
+        raise UserError(
+            f"kept must hold the padding token's id {config.pad_token_id}, and a RoBERTa's all before it, got "
+            f"{kept[: pad + 1]}"
+        )
+    table = model.params["bert"]["embeddings"]["word_embeddings"]["embedding"][kept]
+    config = dataclasses.replace(config, vocab_size=len(kept), pad_token_id=pad)
+    return Model(config, _with_table(model, "word_embeddings", table))
+
+
+def _with_table(model: Model, name: str, table: np.ndarray) -> dict[str, Any]:
+    bert = model.params["bert"]
+    embeddings = {**bert["embeddings"], name: {"embedding": table}}
+    return {**model.params, "bert": {**bert, "embeddings": embeddings}}

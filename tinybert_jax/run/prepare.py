@@ -5,8 +5,6 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from tinybert_jax.augment.candidates import Candidates, load_masked_lm
 from tinybert_jax.augment.pipeline import augmented_file
 from tinybert_jax.data import Dataset, WindowConfig, load_tokenizer, read_dataset, read_squad
@@ -15,8 +13,9 @@ from tinybert_jax.data.corpus_text import CorpusText
 from tinybert_jax.data.dataset import sample, window_dataset
 from tinybert_jax.data.squad_writer import paragraphs_of
 from tinybert_jax.data.tokenizer import check_ids_fit, text_rules
-from tinybert_jax.errors import UserError, check
-from tinybert_jax.model import Model, load_pretrained, load_qa_model
+from tinybert_jax.data.vocabulary import trim_tokenizer, used_tokens
+from tinybert_jax.errors import UserError
+from tinybert_jax.model import Model, load_pretrained, load_qa_model, trim_vocabulary
 from tinybert_jax.model.pretrained import MissingHeadWarning, load_stored
 from tinybert_jax.run.folder import SYNTHETIC_FOLDER
 from tinybert_jax.run.held_out import hold_out
@@ -66,9 +65,6 @@ def prepare(recipe: Recipe, output: Path) -> Ingredients:
     if teacher is not None:
         for stage in recipe.stages:
             stage.objective.check(student.config, teacher.config)
-    devices = jax.device_count()
-    for stage in (*recipe.teacher_stages, *recipe.stages):
-        check("batch_size", stage.batch_size, stage.batch_size % devices == 0, f"a multiple of the {devices} devices")
     settings = tokenizer, recipe.windows, recipe.cache
     train, held_out = _read_training_data(recipe, settings)
     dev = recipe.dev and read_dataset(recipe.dev, *settings, recipe.dev_questions, recipe.seed)
@@ -76,6 +72,8 @@ def prepare(recipe: Recipe, output: Path) -> Ingredients:
     ingredients = Ingredients(student, teacher, tokenizer, train, augmented, dev or None, more_teachers, held_out)
     if recipe.corpus:
         ingredients = ingredients._replace(has_span_head="qa_outputs" in load_stored(source).params)
+    if recipe.trim_vocabulary:
+        ingredients = _with_trimmed_vocabulary(ingredients, recipe)
     if recipe.augment and recipe.augmented is None and any(stage.augmented for stage in recipe.stages):
         lm = load_masked_lm(recipe.augment.model)
         paragraphs = list(paragraphs_of(train.examples))
@@ -108,6 +106,31 @@ def _read_training_data(recipe: Recipe, settings: tuple[Any, WindowConfig, Path]
     examples = sample(read_squad(recipe.train), recipe.train_questions, recipe.seed)
     left, held_out = hold_out(examples, recipe.hold_out_questions, recipe.seed)
     return window_dataset(left, *settings), window_dataset(held_out, *settings)
+
+
+def _with_trimmed_vocabulary(ingredients: Ingredients, recipe: Recipe) -> Ingredients:
+    """All models and data in the tokens that the training data uses; of that data, they are the same ones."""
+    student, teacher, more = ingredients.student, ingredients.teacher, ingredients.more_teachers
+    lowest = max(model.config.pad_token_id for model in (student, teacher or student, *more))
+    used = {*range(lowest + 1)}  # a RoBERTa counts positions from padding's id: it has to stay
+    for data in (ingredients.train, ingredients.augmented):
+        used |= used_tokens(data.windows)
+    tokenizer, kept = trim_tokenizer(ingredients.tokenizer, used)
+
+    def cut(data: Dataset) -> Dataset:
+        return window_dataset(data.examples, tokenizer, recipe.windows, recipe.cache)
+
+    train = cut(ingredients.train)
+    return ingredients._replace(
+        student=trim_vocabulary(student, kept),
+        teacher=teacher and trim_vocabulary(teacher, kept),
+        tokenizer=tokenizer,
+        train=train,
+        augmented=train if ingredients.augmented is ingredients.train else cut(ingredients.augmented),
+        dev=ingredients.dev and cut(ingredients.dev),
+        more_teachers=tuple(trim_vocabulary(model, kept) for model in more),
+        held_out=ingredients.held_out and cut(ingredients.held_out),
+    )
 
 
 def _load_model(name: str, recipe: Recipe, tokenizer: Any) -> Model:

@@ -107,8 +107,7 @@ def _facts(recipe: Recipe, output: Path) -> dict[str, str]:
     windows, devices = recipe.windows, jax.devices()
     program = shown(sys.argv[0])  # our own command's is of two words
     command = f"{'python ' * program.endswith('.py')}{program} {shlex.join(map(_without_folders, sys.argv[1:]))}"
-    cut = how_made(recipe)
-    return ({} if cut is None else {"Cut from the teacher": cut}) | {
+    return how_made(recipe) | {
         "Recipe": f"`{recipe.name}`, seed {recipe.seed}, products in {recipe.dtype}",
         "Windows": f"{windows.max_seq_len} tokens, overlapping by {windows.doc_stride}",
         "Command": f"`{command}`",

@@ -90,10 +90,12 @@ class Recipe:
         synthetic: generates data and models; `student`, `teacher`, `train` and `dev` are then its own.
         student_from_teacher: makes the student of layers of the trained teacher: "6" evenly spaced ones, "0,2,4" these,
             counted from 0, "first" or "last" half of them, or so many, "first:4".
+        student_positions: the longest row that a student from the teacher can read, in tokens; None for the teacher's.
+        trim_vocabulary: leave tokens that the training data does not use out of the tokenizer and of all models; single
+            characters stay.
         corpus: plain text to train on in place of questions: text files and .jsonl files, plain or gzipped, folders,
             patterns such as "texts/*.txt.gz", or hub data sets with their split, for stages that compare states alone.
         corpus_column: the field or column of these that holds the text, where they have any.
-        student_positions: the longest row that a student from the teacher can read, in tokens; None for the teacher's.
     """
 
     name: str
@@ -127,6 +129,7 @@ class Recipe:
     synthetic: SyntheticTask | None = None
     student_from_teacher: str | None = None
     student_positions: int | None = None
+    trim_vocabulary: bool = False
     corpus: tuple[str, ...] = ()
     corpus_column: str = "text"
 
@@ -155,9 +158,9 @@ class Recipe:
                 raise UserError("a recipe needs train and dev, or else a corpus: give --train and --dev, or --corpus")
             return
         of_questions = "train", "dev", "augmented", "augment", "train_questions", "hold_out_questions", "more_teachers"
-        for name in (*of_questions, "teacher_stages", "compare_undistilled", "synthetic"):
+        for name in (*of_questions, "teacher_stages", "compare_undistilled", "synthetic", "trim_vocabulary"):
             if getattr(self, name):
-                raise UserError(f"a corpus has no questions to answer: leave out {name}, or the corpus")
+                raise UserError(f"a corpus has no questions, and {name} is of such: leave out {name}, or the corpus")
         for stage in self.stages:
             if stage.objective.trains_answers:
                 raise UserError(

@@ -34,9 +34,12 @@ def student_of(recipe: Recipe, teacher: Model | None) -> Model | None:
     return cut_student(teacher, layers, positions)
 
 
-def how_made(recipe: Recipe) -> str | None:
-    """What the recipe made of the teacher, in words for the model card; None where it names a student."""
-    if recipe.student_from_teacher is None:
-        return None
-    parts = {"layers": recipe.student_from_teacher, "positions": recipe.student_positions}
-    return ", ".join(f"{name} {value}" for name, value in parts.items() if value is not None)
+def how_made(recipe: Recipe) -> dict[str, str]:
+    """What the recipe changed of the models that it names, for the model card."""
+    made = {}
+    if recipe.student_from_teacher is not None:
+        parts = {"layers": recipe.student_from_teacher, "positions": recipe.student_positions}
+        made["Cut from the teacher"] = ", ".join(f"{name} {value}" for name, value in parts.items() if value)
+    if recipe.trim_vocabulary:
+        made["Vocabulary"] = "trimmed to the tokens of the training data"
+    return made
