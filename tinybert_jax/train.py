@@ -28,6 +28,7 @@ from tinybert_jax.distill import create_state, make_train_step
 from tinybert_jax.errors import run_script
 from tinybert_jax.interrupt import held_signals, stop_signals
 from tinybert_jax.model import Model
+from tinybert_jax.run.beside import check_trained, divergence_told, own_hooks
 from tinybert_jax.run.checkpoints import Checkpoints
 from tinybert_jax.run.command_line import parse
 from tinybert_jax.run.digests import digests
@@ -42,11 +43,8 @@ from tinybert_jax.run.runtime import configure
 from tinybert_jax.run.stages import (
     cached_logits_of,
     check_stages,
-    check_trained,
-    divergence_told,
     epochs_of,
     optimizer_of,
-    own_hooks,
     teaching,
     undistilled_stage,
 )
@@ -118,16 +116,16 @@ def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | Non
     steps = stage.steps(epochs.steps_per_epoch)
     optimizer = optimizer_of(stage, steps, recipe)
     key = jax.random.fold_in(jax.random.key(recipe.seed), zlib.crc32(name.encode()))
-    projection, teacher_params, teacher_network = teaching(stage.objective, student, teacher, bool(cached), key)
-    train_step = make_train_step(student.network, teacher_network, stage.objective, optimizer)
+    taught = teaching(stage.objective, student, teacher, bool(cached), key)
+    train_step = make_train_step(student.network, taught.network, stage.objective, optimizer)
 
     with (
         held_signals() as signals,
         Checkpoints(folder / CHECKPOINTS) as checkpoints,
         divergence_told(stage, ingredients, epochs, checkpoints),
     ):
-        start, state = checkpoints.restore(create_state(student.params, projection, optimizer, mesh))
-        _, evaluation, _ = own = own_hooks(recipe, ingredients, checkpoints)
+        start, state = checkpoints.restore(create_state(student.params, taught.projection, optimizer, mesh))
+        own = own_hooks(recipe, ingredients, checkpoints, taught, state.params)
         stage_run = StageRun(folder.parent, folder.name, stage, student.network, steps, start)
         rows = local_rows(stage.batch_size, mesh)
         batches = prefetch(shard_rows(epochs.batch_at(step, rows), mesh) for step in range(start, steps))
@@ -135,14 +133,14 @@ def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | Non
             for done, batch in enumerate(batches, start=start + 1):
                 if hooks.finished or signals.requested:
                     break
-                state, metrics = train_step(state, teacher_params, batch, key)
+                state, metrics = train_step(state, taught.params, batch, key)
                 hooks.step(done, state, metrics)
         if signals.requested:
             checkpoints.save(int(state.step), state)
             signals.stop()
         check_trained(name, student.params, jax.device_get(state.params["model"]), steps)
-        if recipe.keep == "best" and evaluation.best is not None:
-            state = checkpoints.at(evaluation.best.step, state)
+        if recipe.keep == "best" and own.evaluation.best is not None:
+            state = checkpoints.at(own.evaluation.best.step, state)
     return finish(folder, Model(student.config, jax.device_get(state.params["model"])), ingredients.tokenizer)
 
 

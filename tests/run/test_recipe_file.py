@@ -48,7 +48,7 @@ stages = st.builds(
 )
 recipes = st.builds(
     dataclasses.replace,
-    st.sampled_from([recipe() for recipe in RECIPES.values() if recipe().teacher]),
+    st.sampled_from([recipe() for recipe in RECIPES.values() if recipe().teacher and recipe().train]),
     student=st.text(),
     stages=st.lists(stages, min_size=1, max_size=3).map(tuple),
     buckets=st.lists(st.integers(1), max_size=4).map(tuple),

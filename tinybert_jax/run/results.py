@@ -14,6 +14,7 @@ from tinybert_jax.inference import (
     write_settings,
 )
 from tinybert_jax.model import Model, load_pretrained, save_pretrained
+from tinybert_jax.run.corpus_rows import unseen_losses
 from tinybert_jax.run.labels import trained_on_unanswerable
 from tinybert_jax.run.model_card import write_model_card
 from tinybert_jax.run.prepare import Ingredients
@@ -51,11 +52,14 @@ def score(
     """Scores a model on the recipe's dev data and keeps its answers in its folder.
 
     Returns:
-        By the folder's name: exact and F1; on questions without labels how far it agrees with its teacher. Of a teacher
-        there is then nothing to say, and the dictionary is empty.
+        By the folder's name: exact and F1; on questions without labels how far it agrees with its teacher; without
+        questions, as `unseen_losses`. Of a teacher there is then nothing to say, and the dictionary is empty.
     """
     settings = {"batch_size": recipe.eval_batch_size, "buckets": recipe.batch_lengths}
-    data, network = ingredients.dev, JaxNetwork(model)
+    data = ingredients.dev
+    if data is None:
+        return {} if teacher is None else {folder.name: unseen_losses(folder)}
+    network = JaxNetwork(model)
     if data.is_labelled:
         evaluation = evaluate(network, data, recipe.answers, **settings)
         write_evaluation(folder, evaluation)
@@ -71,12 +75,19 @@ def score(
 
 
 def export(student: Model, recipe: Recipe, ingredients: Ingredients, output: Path) -> None:
-    """Writes the student, which has been scored, as a transformers folder with a model card: `output`/export."""
-    teacher, metrics = ingredients.teacher, read_json(output / "student" / "metrics.json")
+    """Writes the student, which has been scored, as a transformers folder with a model card: `output`/export.
+
+    What a corpus has trained is exported as what it was before: without a span head, unless it had one.
+    """
+    teacher, folder, params = ingredients.teacher, output / "student", student.params
+    metrics = unseen_losses(folder) if recipe.corpus else read_json(folder / "metrics.json")
     card = describe(recipe, student.config, teacher and teacher.config, metrics, output)
+    if not ingredients.has_span_head:
+        params = {"bert": params["bert"]}
     with atomic_path(output / "export") as temporary:
-        save_pretrained(temporary, student.config, student.params, ingredients.tokenizer)
-        write_settings(temporary, _settings(recipe, ingredients))
+        save_pretrained(temporary, student.config, params, ingredients.tokenizer)
+        if not recipe.corpus:
+            write_settings(temporary, _settings(recipe, ingredients))
         write_model_card(temporary, card)
 
 

@@ -40,6 +40,7 @@ KINDS = {
     "candidates": "the same candidates",
     "glove": "the same GloVe vectors",
     "augmented": "the same augmented data",
+    "corpus": "the same corpus",
 }
 MANIFEST = "manifest.json"
 REMOVED = ".removed."  # begins the names of folders whose content is being removed
