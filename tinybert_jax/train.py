@@ -13,7 +13,6 @@ Deliberately left out: runs over several hosts, and hyper-parameter search.
 """
 
 import json
-import shutil
 import sys
 import time
 import zlib
@@ -25,27 +24,27 @@ from typing import Any, NamedTuple
 import jax
 
 from tinybert_jax.data.prefetch import prefetch
-from tinybert_jax.distill import create_state, make_optimizer, make_train_step
+from tinybert_jax.distill import create_state, make_train_step
 from tinybert_jax.errors import run_script
 from tinybert_jax.interrupt import held_signals, stop_signals
-from tinybert_jax.model import Model, load_pretrained, save_pretrained
-from tinybert_jax.run.checkpoints import Checkpointing, Checkpoints
+from tinybert_jax.model import Model
+from tinybert_jax.run.beside import check_trained, divergence_told, own_hooks
+from tinybert_jax.run.checkpoints import Checkpoints
 from tinybert_jax.run.command_line import parse
 from tinybert_jax.run.digests import digests
 from tinybert_jax.run.dtype import with_dtype
 from tinybert_jax.run.folder import begin, claimed
-from tinybert_jax.run.held_out import Evaluation
-from tinybert_jax.run.hooks import Hook, Hooks, StageRun, Tracking, check_hooks
+from tinybert_jax.run.hooks import Hook, Hooks, StageRun, check_hooks
 from tinybert_jax.run.plan import in_words, plan
 from tinybert_jax.run.prepare import Ingredients, augment_training_data, prepare
 from tinybert_jax.run.recipe import Recipe, Stage
-from tinybert_jax.run.results import export, score
+from tinybert_jax.run.results import CHECKPOINTS, FINAL, export, finish, finished, score
 from tinybert_jax.run.runtime import configure
 from tinybert_jax.run.stages import (
     cached_logits_of,
-    check_changed,
     check_stages,
     epochs_of,
+    optimizer_of,
     teaching,
     undistilled_stage,
 )
@@ -109,22 +108,24 @@ def train_models(run: Run) -> dict[str, Any]:
 
 def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | None, run: Run) -> Model:
     """Trains one stage from its latest checkpoint, or from `student`, to its end."""
-    if (folder / "final").exists():
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # where the run was killed before it did so
-        return Model(student.config, load_pretrained(folder / "final")[1])
+    if (folder / FINAL).exists():
+        return finished(folder, student)
     recipe, ingredients, mesh, name = run.recipe, run.ingredients, data_mesh(), f"{folder.parent.name}/{folder.name}"
     cached = cached_logits_of(teacher, stage, recipe, ingredients)
     epochs = epochs_of(stage, recipe, ingredients, cached)
     steps = stage.steps(epochs.steps_per_epoch)
-    optimizer = make_optimizer(stage, steps)
+    optimizer = optimizer_of(stage, steps, recipe)
     key = jax.random.fold_in(jax.random.key(recipe.seed), zlib.crc32(name.encode()))
-    projection, teacher_params, teacher_network = teaching(stage.objective, student, teacher, bool(cached), key)
-    train_step = make_train_step(student.network, teacher_network, stage.objective, optimizer)
+    taught = teaching(stage.objective, student, teacher, bool(cached), key)
+    train_step = make_train_step(student.network, taught.network, stage.objective, optimizer)
 
-    with held_signals() as signals, Checkpoints(folder / "checkpoints") as checkpoints:
-        start, state = checkpoints.restore(create_state(student.params, projection, optimizer, mesh))
-        evaluation = Evaluation(ingredients.held_out, recipe)
-        own = Tracking(recipe.log_every), evaluation, Checkpointing(checkpoints, recipe.checkpoint_every, evaluation)
+    with (
+        held_signals() as signals,
+        Checkpoints(folder / CHECKPOINTS) as checkpoints,
+        divergence_told(stage, ingredients, epochs, checkpoints),
+    ):
+        start, state = checkpoints.restore(create_state(student.params, taught.projection, optimizer, mesh))
+        own = own_hooks(recipe, ingredients, checkpoints, taught, state.params)
         stage_run = StageRun(folder.parent, folder.name, stage, student.network, steps, start)
         rows = local_rows(stage.batch_size, mesh)
         batches = prefetch(shard_rows(epochs.batch_at(step, rows), mesh) for step in range(start, steps))
@@ -132,18 +133,15 @@ def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | Non
             for done, batch in enumerate(batches, start=start + 1):
                 if hooks.finished or signals.requested:
                     break
-                state, metrics = train_step(state, teacher_params, batch, key)
+                state, metrics = train_step(state, taught.params, batch, key)
                 hooks.step(done, state, metrics)
         if signals.requested:
             checkpoints.save(int(state.step), state)
             signals.stop()
-        check_changed(name, student.params, jax.device_get(state.params["model"]))
-        if recipe.keep == "best" and evaluation.best is not None:
-            state = checkpoints.at(evaluation.best.step, state)
-    params = jax.device_get(state.params["model"])
-    save_pretrained(folder / "final", student.config, params, ingredients.tokenizer)
-    shutil.rmtree(folder / "checkpoints")
-    return Model(student.config, params)
+        check_trained(name, student.params, jax.device_get(state.params["model"]), steps)
+        if recipe.keep == "best" and own.evaluation.best is not None:
+            state = checkpoints.at(own.evaluation.best.step, state)
+    return finish(folder, Model(student.config, jax.device_get(state.params["model"])), ingredients.tokenizer)
 
 
 def main() -> None:

@@ -50,6 +50,28 @@ def create_state(params: Params, projection: Params, optimizer: optax.GradientTr
     return TrainState(replicate(np.int32(0), mesh), trained, opt_state)
 
 
+def make_loss(
+    student: BertForQuestionAnswering, teacher: BertForQuestionAnswering, objective: Objective
+) -> Callable[[dict[str, Any], Params, Any], Metrics]:
+    """Builds `terms(params, teacher_params, batch)`: the loss of a batch and its terms, without dropout or update.
+
+    Args:
+        student: the network that is measured; `params` are as in `TrainState`.
+        teacher: the network it learns from.
+        objective: what is compared.
+    """
+    platform = Platform.of(data_mesh())
+    student, teacher = student.clone(platform=platform), teacher.clone(platform=platform)
+
+    def terms(params: dict[str, Any], teacher_params: Params, batch: Any) -> Metrics:
+        outputs = forward(student, params["model"], batch, attention=objective.attention)
+        taught = forward(teacher, teacher_params, batch, attention=objective.attention)
+        loss, metrics = objective.loss(LossInputs(outputs, taught, params["projection"], batch, platform=platform))
+        return {"loss": loss, **metrics}
+
+    return jax.jit(terms)
+
+
 def make_train_step(
     student: BertForQuestionAnswering,
     teacher: BertForQuestionAnswering | None,

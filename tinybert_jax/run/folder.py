@@ -20,7 +20,7 @@ SYNTHETIC_FOLDER = "synthetic"
 _RECIPE_FILE, _INGREDIENTS_FILE = "recipe.json", "ingredients.json"
 _LOCK, _OWNER = ".lock", ".owner.json"
 _BEFORE_A_RUN = {SYNTHETIC_FOLDER, _LOCK, _OWNER}  # what a folder may hold that no run has begun in
-_FREE_TO_CHANGE = ("checkpoint_every", "log_every", "cache")  # a run may be continued with others
+_FREE_TO_CHANGE = ("checkpoint_every", "log_every", "skip_bad_updates", "cache")  # a run may continue with others
 
 
 def check_folder(recipe: Recipe, output: Path) -> None:

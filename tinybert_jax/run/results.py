@@ -1,5 +1,6 @@
 """What a run leaves behind of a trained model: its scores, its answers, and a folder that transformers loads."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,37 @@ from tinybert_jax.inference import (
     write_evaluation,
     write_settings,
 )
-from tinybert_jax.model import Model, save_pretrained
+from tinybert_jax.model import Model, load_pretrained, save_pretrained
+from tinybert_jax.run.corpus_rows import unseen_losses
 from tinybert_jax.run.labels import trained_on_unanswerable
 from tinybert_jax.run.model_card import write_model_card
 from tinybert_jax.run.prepare import Ingredients
 from tinybert_jax.run.provenance import describe
 from tinybert_jax.run.recipe import Recipe
+from tinybert_jax.store.digests import check_digests, write_digests
 from tinybert_jax.store.files import atomic_path, read_json
+
+CHECKPOINTS, FINAL = "checkpoints", "final"  # of a stage: while it trains, and then
+
+
+def finish(folder: Path, model: Model, tokenizer: Any) -> Model:
+    """Writes the model that a stage in `folder` has made, and removes the checkpoints on the way to it."""
+    with atomic_path(folder / FINAL) as temporary:
+        save_pretrained(temporary, model.config, model.params, tokenizer)
+        write_digests(temporary)
+    shutil.rmtree(folder / CHECKPOINTS)
+    return model
+
+
+def finished(folder: Path, before: Model) -> Model:
+    """Reads the model that a stage in `folder` has made of `before`.
+
+    Raises:
+        UserError: it is not what was written.
+    """
+    check_digests(folder / FINAL)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # where the run was killed before it did so
+    return Model(before.config, load_pretrained(folder / FINAL)[1])
 
 
 def score(
@@ -27,11 +52,14 @@ def score(
     """Scores a model on the recipe's dev data and keeps its answers in its folder.
 
     Returns:
-        By the folder's name: exact and F1; on questions without labels how far it agrees with its teacher. Of a teacher
-        there is then nothing to say, and the dictionary is empty.
+        By the folder's name: exact and F1; on questions without labels how far it agrees with its teacher; without
+        questions, as `unseen_losses`. Of a teacher there is then nothing to say, and the dictionary is empty.
     """
     settings = {"batch_size": recipe.eval_batch_size, "buckets": recipe.batch_lengths}
-    data, network = ingredients.dev, JaxNetwork(model)
+    data = ingredients.dev
+    if data is None:
+        return {} if teacher is None else {folder.name: unseen_losses(folder)}
+    network = JaxNetwork(model)
     if data.is_labelled:
         evaluation = evaluate(network, data, recipe.answers, **settings)
         write_evaluation(folder, evaluation)
@@ -47,12 +75,19 @@ def score(
 
 
 def export(student: Model, recipe: Recipe, ingredients: Ingredients, output: Path) -> None:
-    """Writes the student, which has been scored, as a transformers folder with a model card: `output`/export."""
-    teacher, metrics = ingredients.teacher, read_json(output / "student" / "metrics.json")
+    """Writes the student, which has been scored, as a transformers folder with a model card: `output`/export.
+
+    What a corpus has trained is exported as what it was before: without a span head, unless it had one.
+    """
+    teacher, folder, params = ingredients.teacher, output / "student", student.params
+    metrics = unseen_losses(folder) if recipe.corpus else read_json(folder / "metrics.json")
     card = describe(recipe, student.config, teacher and teacher.config, metrics, output)
+    if not ingredients.has_span_head:
+        params = {"bert": params["bert"]}
     with atomic_path(output / "export") as temporary:
-        save_pretrained(temporary, student.config, student.params, ingredients.tokenizer)
-        write_settings(temporary, _settings(recipe, ingredients))
+        save_pretrained(temporary, student.config, params, ingredients.tokenizer)
+        if not recipe.corpus:
+            write_settings(temporary, _settings(recipe, ingredients))
         write_model_card(temporary, card)
 
 
