@@ -22,7 +22,7 @@ def local_mesh() -> Mesh:
     return _mesh(jax.local_devices())
 
 
-def _mesh(devices: list[jax.Device]) -> Mesh:
+def _mesh(devices: list[Any]) -> Mesh:
     return Mesh(np.array(devices), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 
 

@@ -106,14 +106,16 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path | N
         sys.exit(0)
     import tyro
 
-    Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE", help=_SOURCE)]
+    source_arg = tyro.conf.arg(metavar="RECIPE", help=_SOURCE)
     without_prefix = tyro.conf.arg(name="")
 
-    def base(source: Source, start: Annotated[Start, without_prefix]) -> Recipe:
+    def base(
+        source: Annotated[tyro.conf.Positional[str], source_arg], start: Annotated[Start, without_prefix]
+    ) -> Recipe:
         return start.of(find_recipe(source))
 
     def run(
-        source: Source,
+        source: Annotated[tyro.conf.Positional[str], source_arg],
         start: Annotated[Start, without_prefix],
         recipe: Annotated[Recipe, without_prefix],
         options: Annotated[Options, without_prefix],

@@ -1,6 +1,7 @@
 """Outputs appear whole or not at all: written under a temporary name, then renamed. Inputs may be gzipped."""
 
 import gzip
+import io
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tinybert_jax.errors import UserError
 
@@ -109,7 +110,7 @@ def parse_json(content: bytes, path: str | Path) -> Any:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[IO[bytes]]:
+def reading(path: Path) -> Iterator[io.BufferedIOBase]:
     """Opens a file for reading, unpacked where it is gzipped, under whatever name.
 
     Raises:
