@@ -37,6 +37,21 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: jax.make_array_from_callback(np.shape(x), sharding, lambda _: np.asarray(x)), tree)
 
 
+def split(tree: Any, mesh: Mesh) -> Any:
+    """Splits every matrix of `tree` over the devices, along the longest axis that they divide; the rest is on each.
+
+    Every process has the same arrays.
+    """
+
+    def place(x: Any) -> jax.Array:
+        sizes = [size if size % mesh.size == 0 and np.ndim(x) > 1 else 0 for size in np.shape(x)]
+        longest = int(np.argmax(sizes)) if any(sizes) else -1
+        spec = PartitionSpec(*("data" if axis == longest else None for axis in range(np.ndim(x))))
+        return jax.make_array_from_callback(np.shape(x), NamedSharding(mesh, spec), lambda part: np.asarray(x[part]))
+
+    return jax.tree.map(place, tree)
+
+
 def local_copy(tree: Any) -> Any:
     """Of arrays that are on every device of several processes, the copies on one device here; others as they are."""
     return jax.tree.map(

@@ -1,6 +1,7 @@
 """One training step: forward of teacher and student, loss, gradients, update; jitted, donated, sharded over `data`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -66,14 +67,15 @@ def make_train_step(
 
     Args:
         student: the network that is trained.
-        teacher: the network it learns from; None where the objective uses none, or reads `batch.teacher_logits`.
+        teacher: the network it learns from, whose platform says whether its parameters are split; None where the
+            objective uses none, or reads `batch.teacher_logits`.
         objective: what is compared.
         optimizer: turns gradients into updates.
         platform: what it will run on; the devices of `data_mesh()` when None.
     """
     platform = platform or Platform.of(data_mesh())
     student = student.clone(head_dropout=objective.head_dropout, platform=platform)
-    teacher = teacher and teacher.clone(platform=platform)
+    teacher = teacher and teacher.clone(platform=replace(platform, split_over=teacher.platform.split_over))
 
     def teach(teacher_params: Params | None, batch: Any, key: PRNGKeyArray) -> Outputs | None:
         if not objective.uses_teacher:
