@@ -9,11 +9,10 @@ name, a file such as DIR/recipe.json, or FILE.py:NAME of your own. At the end:
     DIR/export/          the student, for transformers or tinybert_jax, with a model card
     DIR/*/metrics.jsonl  and curves.png, what training looked like
 
-Deliberately left out: runs over several hosts, and hyper-parameter search.
+Several processes may train as one: docs/scale.md. Deliberately left out: hyper-parameter search.
 """
 
 import json
-import shutil
 import sys
 import time
 import zlib
@@ -28,18 +27,20 @@ from tinybert_jax.data.prefetch import prefetch
 from tinybert_jax.distill import create_state, make_optimizer, make_train_step
 from tinybert_jax.errors import run_script
 from tinybert_jax.interrupt import held_signals, stop_signals
-from tinybert_jax.model import Model, load_pretrained, save_pretrained
+from tinybert_jax.model import Model
+from tinybert_jax.processes import asked_to_stop, from_first, in_turn, is_first
 from tinybert_jax.run.checkpoints import Checkpointing, Checkpoints
+from tinybert_jax.run.cluster import together
 from tinybert_jax.run.command_line import parse
 from tinybert_jax.run.digests import digests
 from tinybert_jax.run.dtype import with_dtype
-from tinybert_jax.run.folder import begin, claimed
+from tinybert_jax.run.folder import OWNER, begin, claimed
 from tinybert_jax.run.held_out import Evaluation
 from tinybert_jax.run.hooks import Hook, Hooks, StageRun, Tracking, check_hooks
 from tinybert_jax.run.plan import in_words, plan
 from tinybert_jax.run.prepare import Ingredients, augment_training_data, prepare
 from tinybert_jax.run.recipe import Recipe, Stage
-from tinybert_jax.run.results import export, score
+from tinybert_jax.run.results import export, final_of, finish, score, write_final
 from tinybert_jax.run.runtime import configure
 from tinybert_jax.run.stages import (
     cached_logits_of,
@@ -51,7 +52,6 @@ from tinybert_jax.run.stages import (
 )
 from tinybert_jax.run.student import student_of
 from tinybert_jax.sharding import data_mesh, local_rows, shard_rows
-from tinybert_jax.store.files import write_json
 
 
 class Run(NamedTuple):
@@ -74,16 +74,15 @@ def train(recipe: Recipe, output: Path, hooks: Sequence[Hook] = ()) -> dict[str,
     """
     began = time.perf_counter()
     check_hooks(hooks)
-    with claimed(recipe, output):
+    with together(), claimed(recipe, output):
         recipe = with_dtype(recipe, output)
-        ingredients = prepare(recipe, output)
+        ingredients = in_turn(lambda: prepare(recipe, output), output / OWNER)
         check_stages(recipe, ingredients)
         begin(recipe, digests(ingredients), output)
-        results = train_models(Run(recipe, augment_training_data(recipe, ingredients), output, hooks))
+        ingredients = in_turn(lambda: augment_training_data(recipe, ingredients), output / OWNER)
+        results = train_models(Run(recipe, ingredients, output, hooks))
         results["seconds"] = round(time.perf_counter() - began, 1)
-        write_json(output / "results.json", results)
-        for hook in hooks:
-            hook.done(output)
+        from_first(lambda: finish(results, output, hooks))
     return results
 
 
@@ -95,13 +94,13 @@ def train_models(run: Run) -> dict[str, Any]:
     def trained(name: str, model: Model, stages: Sequence[Stage], teacher: Model | None = None) -> Model:
         for number, stage in enumerate(stages, start=1):
             model = train_stage(output / name / f"{number}-{stage.objective.tag}", stage, model, teacher, run)
-        results.update(score(model, output / name, recipe, ingredients, teacher))
+        results.update(from_first(lambda: score(model, output / name, recipe, ingredients, teacher)))
         return model
 
     teacher = ingredients.teacher and trained("teacher", ingredients.teacher, recipe.teacher_stages)
     untrained = student_of(recipe, teacher) or ingredients.student
     student = trained("student", untrained, recipe.stages, teacher)
-    export(student, recipe, ingredients, output)
+    from_first(lambda: export(student, recipe, ingredients, output))
     if recipe.compare_undistilled:
         trained("student_without_distillation", untrained, [undistilled_stage(recipe, ingredients)], teacher)
     return results
@@ -109,16 +108,17 @@ def train_models(run: Run) -> dict[str, Any]:
 
 def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | None, run: Run) -> Model:
     """Trains one stage from its latest checkpoint, or from `student`, to its end."""
-    if (folder / "final").exists():
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # where the run was killed before it did so
-        return Model(student.config, load_pretrained(folder / "final")[1])
+    before = final_of(folder, student)
+    if before is not None:
+        return before
     recipe, ingredients, mesh, name = run.recipe, run.ingredients, data_mesh(), f"{folder.parent.name}/{folder.name}"
-    cached = cached_logits_of(teacher, stage, recipe, ingredients)
+    cached = in_turn(lambda: cached_logits_of(teacher, stage, recipe, ingredients), run.output / OWNER)
     epochs = epochs_of(stage, recipe, ingredients, cached)
     steps = stage.steps(epochs.steps_per_epoch)
     optimizer = make_optimizer(stage, steps)
     key = jax.random.fold_in(jax.random.key(recipe.seed), zlib.crc32(name.encode()))
-    projection, teacher_params, teacher_network = teaching(stage.objective, student, teacher, bool(cached), key)
+    models, shard = (student, teacher), recipe.shard_teacher
+    projection, teacher_params, teacher_network = teaching(stage.objective, *models, bool(cached), key, shard=shard)
     train_step = make_train_step(student.network, teacher_network, stage.objective, optimizer)
 
     with held_signals() as signals, Checkpoints(folder / "checkpoints") as checkpoints:
@@ -128,22 +128,21 @@ def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | Non
         stage_run = StageRun(folder.parent, folder.name, stage, student.network, steps, start)
         rows = local_rows(stage.batch_size, mesh)
         batches = prefetch(shard_rows(epochs.batch_at(step, rows), mesh) for step in range(start, steps))
-        with closing(batches), Hooks(stage_run, (*own, *run.hooks)) as hooks:
+        with closing(batches), Hooks(stage_run, (*own, *run.hooks) if is_first() else (evaluation,)) as hooks:
             for done, batch in enumerate(batches, start=start + 1):
-                if hooks.finished or signals.requested:
+                if evaluation.finished or asked_to_stop(done, hooks.finished):
                     break
                 state, metrics = train_step(state, teacher_params, batch, key)
                 hooks.step(done, state, metrics)
-        if signals.requested:
+        if asked_to_stop(0):
             checkpoints.save(int(state.step), state)
             signals.stop()
         check_changed(name, student.params, jax.device_get(state.params["model"]))
         if recipe.keep == "best" and evaluation.best is not None:
             state = checkpoints.at(evaluation.best.step, state)
-    params = jax.device_get(state.params["model"])
-    save_pretrained(folder / "final", student.config, params, ingredients.tokenizer)
-    shutil.rmtree(folder / "checkpoints")
-    return Model(student.config, params)
+    trained = Model(student.config, jax.device_get(state.params["model"]))
+    write_final(folder, trained, ingredients.tokenizer)
+    return trained
 
 
 def main() -> None:

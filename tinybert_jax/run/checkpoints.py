@@ -11,8 +11,10 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN,
 
 from tinybert_jax.distill import TrainState
 from tinybert_jax.errors import UserError
+from tinybert_jax.processes import arrays_from_first, count, from_first, is_first
 from tinybert_jax.run.held_out import Evaluation
 from tinybert_jax.run.hooks import Hook, Publish, StageRun
+from tinybert_jax.sharding import data_mesh, replicate
 
 KEPT = 2  # the latest, and one before it
 
@@ -20,7 +22,8 @@ KEPT = 2  # the latest, and one before it
 class Checkpoints:
     """The latest checkpoints of one stage, and its best, in a folder; on exit it waits for the last write.
 
-    A checkpoint appears under its name only once it is complete, so a killed run leaves the one before.
+    A checkpoint appears under its name only once it is complete, so a killed run leaves the one before. Of several
+    processes, whose states are the same, the first one writes and reads them.
 
     Attributes:
         best: the step that is kept however many follow; None for no such step.
@@ -29,20 +32,20 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = KEPT) -> None:
         self.best: int | None = None
         policy = AnyPreservationPolicy([LatestN(keep), _Best(self)])
-        options = ocp.CheckpointManagerOptions(preservation_policy=policy, create=True)
         self._folder = folder.absolute()  # orbax takes no other
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        self._manager = _manager(self._folder, policy) if is_first() else None
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._manager.close()
+        if self._manager is not None:
+            self._manager.close()
 
     def save(self, step: int, state: TrainState) -> None:
         """Starts writing the state after `step` steps; a step that is there already is left alone."""
-        if step != self._manager.latest_step():
-            self._manager.save(step, args=ocp.args.StandardSave(state))
+        if self._manager is not None and step != self._manager.latest_step():
+            self._manager.save(step, args=ocp.args.StandardSave(_to_write(state)))
 
     def restore(self, fresh: TrainState) -> tuple[int, TrainState]:
         """The latest checkpoint as (steps done, state), or (0, fresh) where there is none.
@@ -53,7 +56,7 @@ class Checkpoints:
         Raises:
             UserError: the checkpoint cannot be read, or is of other parameters.
         """
-        step = self._manager.latest_step()
+        step = from_first(lambda: self._manager and self._manager.latest_step())
         return (0, fresh) if step is None else (step, self.at(step, fresh))
 
     def at(self, step: int, like: TrainState) -> TrainState:
@@ -66,8 +69,13 @@ class Checkpoints:
         Raises:
             UserError: as `restore`.
         """
+        read = arrays_from_first(lambda: self._read(step, _to_write(like)), like)
+        return read if count() == 1 else replicate(read, data_mesh())
+
+    def _read(self, step: int, like: TrainState) -> TrainState:
+        assert self._manager is not None
         self._manager.wait_until_finished()
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        target = like if count() > 1 else jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
             state: Any = self._manager.restore(step, args=ocp.args.StandardRestore(target))
         except Exception as error:  # orbax raises whatever its storage does; to the user all mean one thing
@@ -77,6 +85,20 @@ class Checkpoints:
                 "remove that folder to continue from the one before"
             ) from error
         return state
+
+
+def _manager(folder: Path, policy: AnyPreservationPolicy) -> ocp.CheckpointManager:
+    """orbax's, which of several processes only the first one has: its state is everybody's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    alone: Any = {"active_processes": {0}, "barrier_sync_key_prefix": "first"} if count() > 1 else {}
+    processes = ocp.options.MultiprocessingOptions(**alone)
+    options = ocp.CheckpointManagerOptions(preservation_policy=policy, create=False, multiprocessing_options=processes)
+    return ocp.CheckpointManager(folder, options=options)
+
+
+def _to_write(state: TrainState) -> TrainState:
+    """The state as orbax takes it: of arrays that are also another process's, the first one has copies on its host."""
+    return state if count() == 1 else jax.device_get(state)
 
 
 class _Best:

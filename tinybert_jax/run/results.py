@@ -1,5 +1,7 @@
 """What a run leaves behind of a trained model: its scores, its answers, and a folder that transformers loads."""
 
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,16 @@ from tinybert_jax.inference import (
     write_evaluation,
     write_settings,
 )
-from tinybert_jax.model import Model, save_pretrained
+from tinybert_jax.model import Model, load_pretrained, save_pretrained
+from tinybert_jax.model.bert import Params
+from tinybert_jax.processes import arrays_from_first, from_first
+from tinybert_jax.run.hooks import Hook
 from tinybert_jax.run.labels import trained_on_unanswerable
 from tinybert_jax.run.model_card import write_model_card
 from tinybert_jax.run.prepare import Ingredients
 from tinybert_jax.run.provenance import describe
 from tinybert_jax.run.recipe import Recipe
-from tinybert_jax.store.files import atomic_path, read_json
+from tinybert_jax.store.files import atomic_path, read_json, write_json
 
 
 def score(
@@ -44,6 +49,40 @@ def score(
     write_evaluation(folder, evaluation)
     digits, metrics = {"kl": 4, "same_answer": 2, "exact": 2, "f1": 2}, evaluation.metrics
     return {folder.name: {name: round(v, digits[name]) if name in digits else v for name, v in metrics.items()}}
+
+
+def finish(results: Mapping[str, Any], output: Path, hooks: Sequence[Hook]) -> None:
+    """Writes a run's results, and has the hooks do what comes last."""
+    write_json(output / "results.json", results)
+    for hook in hooks:
+        hook.done(output)
+
+
+def final_of(folder: Path, student: Model) -> Model | None:
+    """What a stage has made of the student, if it has been trained to its end.
+
+    Args:
+        folder: the stage's.
+        student: a model of the same shape.
+    """
+    if not from_first((folder / "final").exists):
+        return None
+
+    def read() -> Params:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # where the run was killed before it did so
+        return load_pretrained(folder / "final")[1]
+
+    return Model(student.config, arrays_from_first(read, student.params))
+
+
+def write_final(folder: Path, model: Model, tokenizer: Any) -> None:
+    """Keeps what a stage has made, and nothing else of it, in its folder."""
+
+    def write() -> None:
+        save_pretrained(folder / "final", model.config, model.params, tokenizer)
+        shutil.rmtree(folder / "checkpoints")
+
+    from_first(write)
 
 
 def export(student: Model, recipe: Recipe, ingredients: Ingredients, output: Path) -> None:
