@@ -16,7 +16,7 @@ def ranges_of(texts, tokenizer):
     backend = bare_backend(tokenizer)
     encodings = backend.encode_batch(texts, add_special_tokens=False)
     splits = np.cumsum([len(encoding) for encoding in encodings])[:-1]
-    ranges = np.split(character_ranges(encodings, texts, backend.normalizer), splits)
+    ranges = np.split(character_ranges(encodings, texts, backend), splits)
     return [some.tolist() for some in ranges], [list(map(list, encoding.offsets)) for encoding in encodings]
 
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.data.multilingual import SENTENCES, write_unigram
 from tests.inference.letters import LetterNetwork
 from tinybert_jax.data import Dataset, Example, WindowConfig, build_windows
 from tinybert_jax.errors import UserError
 from tinybert_jax.inference import Answer, Answerer, JaxNetwork, QASettings, evaluate
-from tinybert_jax.model import Model
+from tinybert_jax.model import BertConfig, BertForQuestionAnswering, Model, save_pretrained
 from tinybert_jax.scoring import AnswerConfig
 
 # Words that begin with x and end with z are answers; y ends worse ones.
@@ -171,3 +172,20 @@ def test_what_holds_no_text_is_refused(tokenizer, pair, message):
 def test_top_k_is_at_least_1(tokenizer):
     with pytest.raises(UserError, match="top_k must be at least 1, got 0"):
         list(answerer(tokenizer).many([("q", "a")], top_k=0))
+
+
+def test_an_xlm_roberta_s_answers_are_of_the_passage_and_begin_with_no_space(tmp_path, random_params):
+    """From its folder: the tokenizer, the padding and the positions are the family's."""
+    tokenizer = write_unigram(tmp_path / "tokenizer")
+    shape = {"pad_token_id": 1, "type_vocab_size": 1, "max_position_embeddings": 66}
+    config = BertConfig(len(tokenizer), 16, 1, 2, 24, model_type="xlm-roberta", **shape)
+    weights = random_params(BertForQuestionAnswering(config), 0)
+    save_pretrained(tmp_path / "model", config, weights, tokenizer)
+    answerer = Answerer.load(tmp_path / "model", batch_size=4)
+    answerer.settings = dataclasses.replace(answerer.settings, answers=AnswerConfig(no_answer="never"))
+    passages = [f"  {sentence}\n" for sentence in SENTENCES]
+    (answers,) = answerer.many([("옛 다리?", passages)], top_k=20)
+    assert len(answers) == 20
+    for answer in answers:
+        assert passages[answer.passage][answer.start : answer.end] == answer.text
+        assert answer.text == "" or not answer.text[0].isspace()

@@ -19,8 +19,8 @@ TINYBERT_4 = BertConfig(hidden_size=312, num_hidden_layers=4, intermediate_size=
 def test_defaults_are_those_of_transformers(model_type):
     theirs = pytest.importorskip("transformers").AutoConfig.for_model(model_type).to_dict()
     ours = BertConfig.from_transformers({"model_type": model_type}).to_transformers()
-    del ours["dtype"], ours["architectures"]
-    assert {key: theirs[key] for key in ours} == ours
+    read = ours.keys() - {"dtype", "architectures"} - FAMILIES[model_type].tokens.keys()
+    assert {key: theirs[key] for key in read} == {key: ours[key] for key in read}
     assert model_type != "bert" or BertConfig.from_transformers({}) == BertConfig()
 
 

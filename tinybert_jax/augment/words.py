@@ -42,7 +42,7 @@ def split_words(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast") -> I
     backend = bare_backend(tokenizer)
     normalize = backend.normalizer.normalize_str if backend.normalizer else str
     encodings = backend.encode_batch(list(texts), add_special_tokens=False)
-    ranges, done = character_ranges(encodings, texts, backend.normalizer).astype(np.int64), 0
+    ranges, done = character_ranges(encodings, texts, backend).astype(np.int64), 0
     for text, encoding in zip(texts, encodings, strict=True):
         counts = [len(list(same)) for _, same in itertools.groupby(encoding.word_ids)]
         splits = np.cumsum([0, *counts])

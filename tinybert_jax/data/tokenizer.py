@@ -1,12 +1,13 @@
-"""BERT's WordPiece and RoBERTa's byte-level BPE tokenizers, loaded as their files say."""
+"""BERT's WordPiece, RoBERTa's byte-level BPE and XLM-RoBERTa's unigram tokenizers, loaded as their files say."""
 
 import hashlib
 import json
 import warnings
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from tinybert_jax.data.tokenizer_families import AS_IT_STANDS, BERT, UNIGRAM, TokenizerFamily, family_of
 from tinybert_jax.errors import UserError
 from tinybert_jax.hub import TOKENIZER_FILES, check_fetched, locate
 from tinybert_jax.store.files import read_json
@@ -16,49 +17,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
-class _Family(NamedTuple):
-    """What transformers knows of a family of tokenizers.
-
-    Attributes:
-        name: for messages.
-        classes: names of its classes, which all build the same from a vocabulary; the first one does it here.
-        part: the part of the pipeline that options of tokenizer_config.json change.
-        part_type: the type that such a part must have for the options to mean something.
-        options: tokenizer_config.json's name for each option, with the part's own.
-        special: the special tokens where the files name none.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    part: str
-    part_type: str
-    options: dict[str, str]
-    special: dict[str, str]
-
-
-_BERT = _Family(
-    "BERT",
-    ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "ConvBertTokenizer"),
-    "normalizer",
-    "BertNormalizer",
-    {
-        "do_lower_case": "lowercase",
-        "strip_accents": "strip_accents",
-        "tokenize_chinese_chars": "handle_chinese_chars",
-    },
-    {f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "pad", "unk", "mask")},
-)
-_ROBERTA = _Family(
-    "RoBERTa",
-    ("RobertaTokenizer", "LongformerTokenizer", "BartTokenizer"),
-    "pre_tokenizer",
-    "ByteLevel",
-    {"add_prefix_space": "add_prefix_space"},
-    {f"{name}_token": f"<{name}>" for name in ("pad", "unk", "mask")}
-    | {"cls_token": "<s>", "bos_token": "<s>", "sep_token": "</s>", "eos_token": "</s>"},
-)
-# Classes that take a tokenizer.json as it stands, and no options.
-_AS_IT_STANDS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 # Options of slow tokenizers that split words otherwise, each with the values that leave BERT's pipeline as it is.
 _PLAIN_OPTIONS = {
     "word_tokenizer_type": (None, "basic"),
@@ -66,24 +24,26 @@ _PLAIN_OPTIONS = {
     "auto_map": (None, {}),
 }
 _PLAIN_OPTIONS_OF_A_VOCABULARY = {"do_basic_tokenize": (None, True), "never_split": (None, [])}
+_PLAIN_OPTIONS_OF_A_UNIGRAM = {"add_prefix_space": (None, True)}
 _NEEDED = ("cls_token", "sep_token", "pad_token", "unk_token")
 _MOST_UNREACHABLE = 0.05  # of a vocabulary; a few odd entries are in many
 
 
 def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerFast":
-    """Loads the fast tokenizer of a BERT or a RoBERTa from a folder or a hub id.
+    """Loads the fast tokenizer of a BERT, a RoBERTa or one of their relatives from a folder or a hub id.
 
     A tokenizer.json's pipeline is used as it stands, and saved byte for byte. Without one, the pipeline is the
     family's, with the vocabulary of vocab.txt, or else of vocab.json and merges.txt. The family is the vocabulary's:
-    one with merges is RoBERTa's. Options of tokenizer_config.json (casing and accents, a space put before every text)
-    come before tokenizer.json's, as they do in transformers, and where it is silent the file's stay. The model's
-    config.json is not needed; a `tokenizer_class` that it names must be one of the family's.
+    one with merges is RoBERTa's, one with scores is XLM-RoBERTa's and CamemBERT's, and must come as a tokenizer.json.
+    Options of tokenizer_config.json (casing and accents, a space put before every text) come before tokenizer.json's,
+    as they do in transformers, and where it is silent the file's stay. The model's config.json is not needed; a
+    `tokenizer_class` that it names must be one of the family's.
 
     A warning says so where many entries of the vocabulary can never be produced: a cased one under lower-casing.
 
     Raises:
-        UserError: no such folder or hub model, no tokenizer files in it, neither a BERT nor a RoBERTa vocabulary, or a
-            pipeline that does not join a question and a text as the family does.
+        UserError: no such folder or hub model, no tokenizer files in it, a vocabulary of another kind, or a pipeline
+            that does not join a question and a text as the family does.
     """
     folder = locate(name_or_path)
     for name in TOKENIZER_FILES:
@@ -91,7 +51,7 @@ def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerFast":
             check_fetched(folder / name)
     content = _read_object(folder / "tokenizer.json")
     options = _read_object(folder / "tokenizer_config.json") or {}
-    family = _ROBERTA if _is_byte_level(name_or_path, folder, content) else _BERT
+    family = family_of(name_or_path, folder, content)
     _check_options(name_or_path, folder, family, options, from_vocabulary=content is None)
     try:
         tokenizer = _built(folder, family, options) if content is None else _read(folder, family, options, content)
@@ -105,8 +65,9 @@ def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerFast":
         raise UserError(f"{name_or_path} has no {family.name} vocabulary: it lacks {', '.join(missing)}")
     _check_pairs(name_or_path, tokenizer, family)
     own = "tokenizer.json's normalizer" if content else "the default without a tokenizer_config.json"
-    decided_by = "tokenizer_config.json" if options.keys() & _BERT.options.keys() else own
-    _warn_of_unreachable(name_or_path, tokenizer.backend_tokenizer, decided_by)
+    decided_by = "tokenizer_config.json" if options.keys() & BERT.options.keys() else own
+    if family is BERT:
+        _warn_of_unreachable(name_or_path, tokenizer.backend_tokenizer, decided_by)
     return tokenizer
 
 
@@ -127,8 +88,10 @@ def text_rules(tokenizer: "PreTrainedTokenizerFast") -> dict[str, Any]:
     """All but the vocabulary that decides which tokens a text becomes."""
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     model = {key: value for key, value in content["model"].items() if value and key != "vocab"}
-    if "merges" in model:  # tens of thousands
-        model["merges"] = hashlib.sha256(json.dumps(model["merges"]).encode()).hexdigest()
+    if isinstance(content["model"]["vocab"], list):
+        model["scores"] = content["model"]["vocab"]
+    for part in {"merges", "scores"} & model.keys():  # tens of thousands
+        model[part] = hashlib.sha256(json.dumps(model[part]).encode()).hexdigest()
     added = [token for token in content["added_tokens"] if not token["special"]]
     parts = {part: content[part] for part in ("normalizer", "pre_tokenizer")}
     return {**parts, "model": model, "added_tokens": added}
@@ -154,49 +117,19 @@ def check_ids_fit(model: str, tokenizer: "PreTrainedTokenizerFast", rows: int) -
         )
 
 
-def _is_byte_level(name_or_path: str | Path, folder: Path, content: dict[str, Any] | None) -> bool:
-    """Whether the vocabulary is a byte-level BPE.
-
-    Raises:
-        UserError: there is no vocabulary, or it is neither a WordPiece nor a BPE of RoBERTa's kind.
-    """
-    if content is None:
-        if (folder / "vocab.txt").is_file():
-            return False
-        if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-            return True
-        raise UserError(
-            f"{name_or_path} has no tokenizer: it needs a tokenizer.json, a vocab.txt, or a vocab.json and a merges.txt"
-        )
-    model = _object(content.get("model"))
-    # Not by the model's "type": files of the first years leave it out.
-    if "merges" not in model:
-        if (kind := model.get("type", "WordPiece")) != "WordPiece":
-            raise UserError(f"{name_or_path} must have a WordPiece or a byte-level BPE tokenizer, got {kind}")
-        return False
-    split = _object(content.get("pre_tokenizer")).get("type")
-    if split != "ByteLevel" or content.get("normalizer") is not None:
-        raise UserError(
-            f"{name_or_path} has a BPE tokenizer that is not RoBERTa's: that one splits only by ByteLevel and has no "
-            f"normalizer, got {split} and {_object(content.get('normalizer')).get('type', 'none')}"
-        )
-    if dropout := model.get("dropout"):
-        raise UserError(f"{name_or_path} must split words the same way each time, got a BPE with dropout {dropout}")
-    return True
-
-
 def _check_options(
-    name_or_path: str | Path, folder: Path, family: _Family, options: dict[str, Any], *, from_vocabulary: bool
+    name_or_path: str | Path, folder: Path, family: TokenizerFamily, options: dict[str, Any], *, from_vocabulary: bool
 ) -> None:
     config = _read_object(folder / "config.json") or {}
     declared = options.get("tokenizer_class") or config.get("tokenizer_class")
-    known = (*family.classes, *_AS_IT_STANDS)
+    known = (*family.classes, *AS_IT_STANDS)
     if declared is not None and str(declared).removesuffix("Fast") not in known and declared not in known:
         raise UserError(
             f"{name_or_path} has a {family.name} vocabulary: its tokenizer_class must be one of {', '.join(known)}, "
             f"got {declared!r}, which may split text otherwise"
         )
     plain = _PLAIN_OPTIONS | (_PLAIN_OPTIONS_OF_A_VOCABULARY if from_vocabulary else {})
+    plain |= _PLAIN_OPTIONS_OF_A_UNIGRAM if family is UNIGRAM else {}
     for option, values in plain.items():
         if options.get(option) not in values:
             raise UserError(
@@ -205,7 +138,7 @@ def _check_options(
             )
 
 
-def _built(folder: Path, family: _Family, options: dict[str, Any]) -> "PreTrainedTokenizerFast":
+def _built(folder: Path, family: TokenizerFamily, options: dict[str, Any]) -> "PreTrainedTokenizerFast":
     """The family's own pipeline around a folder's vocabulary."""
     import transformers
 
@@ -213,23 +146,27 @@ def _built(folder: Path, family: _Family, options: dict[str, Any]) -> "PreTraine
     return getattr(transformers, family.classes[0]).from_pretrained(str(folder), **given)
 
 
-def _read(folder: Path, family: _Family, options: dict[str, Any], content: dict[str, Any]) -> "PreTrainedTokenizerFast":
+def _read(
+    folder: Path, family: TokenizerFamily, options: dict[str, Any], content: dict[str, Any]
+) -> "PreTrainedTokenizerFast":
     """The pipeline of a folder's tokenizer.json, with the options that its tokenizer_config.json changes."""
     from tinybert_jax.data.file_tokenizer import FileTokenizer
 
     named = options.keys() | (_read_object(folder / "special_tokens_map.json") or {}).keys()
-    known = content["model"]["vocab"].keys() | {token["content"] for token in content.get("added_tokens", ())}
+    vocabulary = content["model"]["vocab"]  # of a unigram, pairs of a piece and its score
+    pieces = vocabulary if isinstance(vocabulary, dict) else (piece for piece, _ in vocabulary)
+    known = {*pieces, *(token["content"] for token in content.get("added_tokens", ()))}
     special = {name: token for name, token in family.special.items() if name not in named and token in known}
     tokenizer = FileTokenizer.load(folder, **special)
     part = getattr(tokenizer.backend_tokenizer, family.part)
-    if options.get("tokenizer_class") not in _AS_IT_STANDS and type(part).__name__ == family.part_type:
+    if options.get("tokenizer_class") not in AS_IT_STANDS and type(part).__name__ == family.part_type:
         for name, own in family.options.items():
             if name in options:
                 setattr(part, own, options[name])
     return tokenizer
 
 
-def _check_pairs(name_or_path: str | Path, tokenizer: "PreTrainedTokenizerFast", family: _Family) -> None:
+def _check_pairs(name_or_path: str | Path, tokenizer: "PreTrainedTokenizerFast", family: TokenizerFamily) -> None:
     """Windows are put together without the pipeline's last step: it must do what they do."""
     backend = bare_backend(tokenizer)
     question, text = (backend.encode(words, add_special_tokens=False).ids for words in ("a", "b"))
@@ -244,7 +181,7 @@ def _check_pairs(name_or_path: str | Path, tokenizer: "PreTrainedTokenizerFast",
             "tokenizer.json"
         )
     segments = [0] * (1 + len(question) + separators) + [1] * (len(text) + 1)
-    if family is _BERT and pair.type_ids != segments:
+    if family is BERT and pair.type_ids != segments:
         raise UserError(
             f"{name_or_path} must number the segments of a question and a text {segments}, got {pair.type_ids}: see "
             "the post_processor of its tokenizer.json"
@@ -268,10 +205,6 @@ def _warn_of_unreachable(name_or_path: str | Path, backend: "Tokenizer", decided
             '{"do_lower_case": false} into tokenizer_config.json; for accents, {"strip_accents": false}',
             stacklevel=3,
         )
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """Questions and contexts, tokenised and cut into windows that fit a model, with labels and offsets.
 
-A window is "[CLS] question [SEP] context [SEP]" for BERT, "<s> question </s></s> context </s>" for RoBERTa; below,
-[CLS] and [SEP] stand for either's. Left out: padding, which is a batch's business.
+A window is "[CLS] question [SEP] context [SEP]" for BERT, "<s> question </s></s> context </s>" for RoBERTa and its
+relatives; below, [CLS] and [SEP] stand for either's. Left out: padding, which is a batch's business.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -157,7 +157,7 @@ def _cut_block(tokenised: _Tokenised, tokenizer: "PreTrainedTokenizerFast", conf
     backend = tokenizer.backend_tokenizer
     separators = backend.num_special_tokens_to_add(is_pair=True) - 2  # of question and context
     questions, contexts = _read(tokenised.questions), _read(tokenised.contexts)
-    context_ranges = character_ranges(tokenised.contexts, list(texts), backend.normalizer)
+    context_ranges = character_ranges(tokenised.contexts, list(texts), backend)
     context_of = np.fromiter((texts[example.context] for example in examples), np.int64, len(examples))
 
     question_len = np.minimum(questions.lengths, config.max_question_len)

@@ -23,7 +23,7 @@ Activation = Literal[
     "silu",
 ]
 Dtype = Literal["float32", "bfloat16"]
-ModelType = Literal["bert", "roberta", "distilbert", "electra"]
+ModelType = Literal["bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"]
 
 _NAMES = {"model_type": ModelType, "hidden_act": Activation, "dtype": Dtype, "attention_kernel": AttentionKernel}
 # Not transformers': its config.json has no such field, or means something else by it.
