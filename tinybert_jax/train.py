@@ -94,7 +94,7 @@ def train_models(run: Run) -> dict[str, Any]:
     def trained(name: str, model: Model, stages: Sequence[Stage], teacher: Model | None = None) -> Model:
         for number, stage in enumerate(stages, start=1):
             model = train_stage(output / name / f"{number}-{stage.objective.tag}", stage, model, teacher, run)
-        results.update(from_first(lambda: score(model, output / name, recipe, ingredients, teacher)))
+        results.update(score(model, output / name, recipe, ingredients, teacher))
         return model
 
     teacher = ingredients.teacher and trained("teacher", ingredients.teacher, recipe.teacher_stages)

@@ -13,7 +13,7 @@ from tinybert_jax.model import Model
 from tinybert_jax.processes import from_first
 from tinybert_jax.run.hooks import Hook, Publish, StageRun
 from tinybert_jax.run.recipe import Recipe
-from tinybert_jax.sharding import local_copy
+from tinybert_jax.sharding import data_mesh
 from tinybert_jax.tracking import HELD_OUT_F1, read_metrics
 
 
@@ -81,17 +81,14 @@ class Evaluation(Hook):
                 self.record(line)
 
     def step(self, done: int, state: TrainState, metrics: Mapping[str, Any]) -> None:
-        """Scores the state, in the first process."""
-        if self._active:
-            figures = from_first(lambda: self._figures(state))
-            self._publish({"stage": self._run.name, "step": done, **figures})
-
-    def _figures(self, state: TrainState) -> dict[str, float]:
-        assert self._data is not None
+        """Scores the state, in all processes at once."""
+        if self._data is None or not self._active:
+            return
         settings = {"batch_size": self._recipe.eval_batch_size, "buckets": self._recipe.batch_lengths}
-        network = JaxNetwork(Model(self._run.network.config, local_copy(state.params["model"])))
+        network = JaxNetwork(Model(self._run.network.config, state.params["model"]), mesh=data_mesh())
         scores = evaluate(network, self._data, self._recipe.answers, **settings).metrics
-        return {"held_out_exact": float(scores["exact"]), HELD_OUT_F1: float(scores["f1"])}
+        figures = {"held_out_exact": float(scores["exact"]), HELD_OUT_F1: float(scores["f1"])}
+        self._publish({"stage": self._run.name, "step": done, **figures})
 
     def record(self, line: Mapping[str, Any]) -> None:
         """Compares a score to the best so far."""

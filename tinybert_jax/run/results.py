@@ -16,37 +16,39 @@ from tinybert_jax.inference import (
 )
 from tinybert_jax.model import Model, load_pretrained, save_pretrained
 from tinybert_jax.model.bert import Params
-from tinybert_jax.processes import arrays_from_first, from_first
+from tinybert_jax.processes import arrays_from_first, from_first, is_first
 from tinybert_jax.run.hooks import Hook
 from tinybert_jax.run.labels import trained_on_unanswerable
 from tinybert_jax.run.model_card import write_model_card
 from tinybert_jax.run.prepare import Ingredients
 from tinybert_jax.run.provenance import describe
 from tinybert_jax.run.recipe import Recipe
+from tinybert_jax.sharding import data_mesh
 from tinybert_jax.store.files import atomic_path, read_json, write_json
 
 
 def score(
     model: Model, folder: Path, recipe: Recipe, ingredients: Ingredients, teacher: Model | None = None
 ) -> dict[str, Any]:
-    """Scores a model on the recipe's dev data and keeps its answers in its folder.
+    """Scores a model on the recipe's dev data, in all processes at once, and keeps its answers in its folder.
 
     Returns:
         By the folder's name: exact and F1; on questions without labels how far it agrees with its teacher. Of a teacher
         there is then nothing to say, and the dictionary is empty.
     """
     settings = {"batch_size": recipe.eval_batch_size, "buckets": recipe.batch_lengths}
-    data, network = ingredients.dev, JaxNetwork(model)
+    keep = write_evaluation if is_first() else lambda *_: None
+    data, network = ingredients.dev, JaxNetwork(model, mesh=data_mesh())
     if data.is_labelled:
         evaluation = evaluate(network, data, recipe.answers, **settings)
-        write_evaluation(folder, evaluation)
+        keep(folder, evaluation)
         return {folder.name: {name: round(evaluation.metrics[name], 2) for name in ("exact", "f1")}}
     if teacher is None:
         return {}
     decided = recipe.answers.decided(trained_on_unanswerable(recipe, ingredients))
-    said = answer(JaxNetwork(teacher), data, decided, **settings)
+    said = answer(JaxNetwork(teacher, mesh=data_mesh()), data, decided, **settings)
     evaluation = evaluate_against(network, data, said, recipe.answers, **settings)
-    write_evaluation(folder, evaluation)
+    keep(folder, evaluation)
     digits, metrics = {"kl": 4, "same_answer": 2, "exact": 2, "f1": 2}, evaluation.metrics
     return {folder.name: {name: round(v, digits[name]) if name in digits else v for name, v in metrics.items()}}
 
