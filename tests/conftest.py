@@ -1,7 +1,9 @@
 """What several folders of tests share: BERTs small enough to compile in a second, and data for them."""
 
 import os
+import shutil
 import string
+import subprocess
 
 import jax
 import jaxtyping
@@ -72,6 +74,18 @@ def compiled_once(tmp_path_factory):
             jax.config.update(name, value)
             patch.setenv(name.upper(), str(value))
         yield
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder with room for a megabyte, where the system lets the tests make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a file system of a megabyte needs the right to mount one")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
+import errno
+import re
+import warnings
 from types import SimpleNamespace
 
 import pytest
 
-from tinybert_jax.errors import UserError, check, check_least
+from tinybert_jax.errors import UserError, check, check_least, run_script
 
 
 def test_a_rule_that_holds_is_silent():
@@ -19,3 +22,29 @@ def test_a_broken_rule_is_stated_with_the_value():
 def test_a_field_below_its_least_value_is_named(value):
     with pytest.raises(UserError, match=f"^steps must be at least 1, got {value}$"):
         check_least(SimpleNamespace(steps=value), steps=1)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left", "{}/new/file"),
+            "error: {}/new/file: No space left, with [0-9,.]+ MB free",
+        ),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "{}/a/b"), r"error: {}/a/b: Not a directory$"),
+        (OSError("of somebody's\nown"), r"error: of somebody's own$"),
+    ],
+    ids=["full", "under a file", "no number"],
+)
+def test_what_the_operating_system_refuses_is_a_line(tmp_path, monkeypatch, capsys, error, said):
+    def main():
+        if error.filename:
+            error.filename = error.filename.format(tmp_path)
+        raise error
+
+    monkeypatch.setattr("warnings.formatwarning", warnings.formatwarning)  # a script has one of its own
+    with pytest.raises(SystemExit) as ended:
+        run_script(main)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(said.format(tmp_path), line)

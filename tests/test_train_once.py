@@ -162,6 +162,18 @@ def test_a_fork_begins_again_with_what_is_there_now(finished, tmp_path):
         train.parse([command[0], "--output", str(folder / "run"), "--fork", str(folder / "run")])
 
 
+def test_a_damaged_result_of_a_stage_is_refused_by_file(finished):
+    recipe, folder, _ = finished
+    weights = folder / "run" / "student" / "1-finetune" / "final" / "model.safetensors"
+    sound = weights.read_bytes()
+    weights.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    try:
+        with pytest.raises(UserError, match=r"1-finetune/final is damaged: model\.safetensors changed .* remove the"):
+            train.train(recipe, folder / "run")
+    finally:
+        weights.write_bytes(sound)
+
+
 # --- one process at a time -------------------------------------------------------------------------------------------
 
 

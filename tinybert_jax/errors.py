@@ -1,11 +1,16 @@
 """The one exception that means "the input is at fault", and how a script ends on it."""
 
+import errno
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 from tinybert_jax.interrupt import Stopped, stop_signals
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class UserError(ValueError):
@@ -13,6 +18,18 @@ class UserError(ValueError):
 
     Library code raises it; scripts print it without a traceback and exit with status 2.
     """
+
+
+class NotFinite(UserError):
+    """Training diverged: a figure of it, or a parameter, is not finite.
+
+    Attributes:
+        step: after which step it is so, counted from 1.
+    """
+
+    def __init__(self, said: str, step: int) -> None:
+        super().__init__(f"{said} at step {step}; try a lower learning rate, a longer warm-up or float32 computation")
+        self.step = step
 
 
 def check(field: str, value: object, holds: bool, rule: str) -> None:
@@ -39,10 +56,25 @@ def check_least(settings: object, **least: float) -> None:
         check(field, value, value is None or value >= bound, f"at least {bound}")
 
 
+def explain(error: OSError) -> str:
+    """What the operating system refused, where, and how much room there is; in a line."""
+    said = " ".join(f"{error.filename}: {error.strerror}".split()) if error.filename else " ".join(str(error).split())
+    if error.filename and error.errno in _NO_ROOM:
+        said += f", with {room(Path(error.filename))} free there: make room"
+    return said
+
+
+def room(path: Path) -> str:
+    """The room that is left where `path` is, or would be."""
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return f"{shutil.disk_usage(there).free / 1e6:,.1f} MB"
+
+
 def run_script(main: Callable[[], int | None], again: str = "begins again") -> None:
     """Runs a script's `main` and exits with its status.
 
-    That is 2 on a `UserError`, 130 on Ctrl-C, 143 on SIGTERM, 75 where the time that the user gave it is over.
+    That is 2 on a `UserError`, and where the operating system refuses something, as on a full disk; 130 on Ctrl-C, 143
+    on SIGTERM, 75 where the time that the user gave it is over.
 
     Args:
         main: the script.
@@ -56,6 +88,9 @@ def run_script(main: Callable[[], int | None], again: str = "begins again") -> N
             sys.exit(main() or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(2)
     except Stopped as stopped:
         print(f"stopped: the same command {stopped.again}", file=sys.stderr)

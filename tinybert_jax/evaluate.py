@@ -32,7 +32,7 @@ from tinybert_jax.extras import require
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.report.systems import System, of_model, of_predictions
 from tinybert_jax.scoring import AnswerConfig, metric_differences
-from tinybert_jax.store.files import read_json
+from tinybert_jax.store.files import check_folder_for, read_json
 
 if TYPE_CHECKING:
     from tinybert_jax.inference import Evaluation
@@ -172,9 +172,12 @@ def _check(arguments: Arguments) -> None:
         raise UserError("give either a MODEL or --predictions FILE, and not both")
     if arguments.against is not None and (arguments.null_odds is not None or arguments.threshold != 1.0):
         raise UserError("--null-odds and --threshold belong to one file of predictions: leave them out with --against")
+    if arguments.output is not None:
+        check_folder_for(arguments.output / "metrics.json")
     if arguments.report is not None:
         if arguments.report.is_dir():
             raise UserError(f"--report must be a file to write, got the folder {arguments.report}: add a name")
+        check_folder_for(arguments.report)
         for package in ("jinja2", "matplotlib"):
             require(package, "report")
 

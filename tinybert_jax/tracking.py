@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from tinybert_jax.errors import UserError, check_least
-from tinybert_jax.store.files import atomic_path
+from tinybert_jax.errors import NotFinite, UserError, check_least
+from tinybert_jax.store.files import atomic_path, naming
 
 Line = Mapping[str, Any]
 
@@ -27,13 +27,16 @@ class Tracker:
     {"stage", "step", "loss", …, "steps_per_second"}; the rate is by the clock, compilation included. Lines
     that an earlier, killed run wrote beyond the checkpoint which this one starts from are removed on entry.
     Leaving without an exception records what is pending. Progress goes to stderr: a bar on a terminal,
-    else one plain line per interval.
+    else one plain line per interval. Steps whose update was left out, as `grad_norm` was not finite, are
+    left out of the means, and counted: "skipped".
 
     Attributes:
         publish: takes each interval's line: `write`, unless others read it too.
     """
 
-    def __init__(self, folder: Path, *, stage: str, total_steps: int, start_step: int, log_every: int):
+    def __init__(
+        self, folder: Path, *, stage: str, total_steps: int, start_step: int, log_every: int, skip_bad: int = 0
+    ) -> None:
         """Prepares a stage's record.
 
         Args:
@@ -42,12 +45,14 @@ class Tracker:
             total_steps: the stage's length.
             start_step: how many of its steps are done already.
             log_every: the length of an interval, in steps.
+            skip_bad: how many steps of the stage may have been left out.
         """
         self.folder = Path(folder)
         self.stage = stage
         self.total_steps = total_steps
         self.start_step = start_step
         self.log_every = log_every
+        self.skip_bad = skip_bad
         check_least(self, log_every=1)
         self.publish: Callable[[Line], None] = self.write
         self._pending: list[tuple[int, Mapping[str, Any]]] = []
@@ -58,6 +63,8 @@ class Tracker:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / METRICS_FILE
         _drop_lines_after(path, self.stage, self.start_step)
+        lines = read_metrics(self.folder)
+        self._skipped = sum(line.get("skipped", 0) for line in lines if line["stage"] == self.stage)
         self._file = path.open("a", encoding="utf-8")
         self._bar = tqdm(
             total=self.total_steps,
@@ -85,7 +92,7 @@ class Tracker:
             metrics: names -> scalars, on the device or not, the same names at every step.
 
         Raises:
-            UserError: a metric of the interval is not finite.
+            NotFinite: as `check`, at an interval's end.
         """
         self._pending.append((step, metrics))
         if step % self.log_every == 0:
@@ -93,34 +100,47 @@ class Tracker:
 
     def write(self, line: Line) -> None:
         """Adds a line of figures to metrics.jsonl; it is on the disk, whatever becomes of the process."""
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        with naming(self._file.name):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+
+    def check(self) -> None:
+        """Checks the steps so far, those that no line tells of yet too.
+
+        A line is written where one of them was left out: it must be known to whoever continues from here.
+
+        Raises:
+            NotFinite: a metric is not, in a step that may not be left out.
+        """
+        if self._left_out():
+            self._flush()
+
+    def _left_out(self) -> int:
+        """Reads the pending metrics back, all at once, and checks them; returns how many of the steps were left out."""
+        self._pending = jax.device_get(self._pending)
+        before = may_skip = self.skip_bad - self._skipped
+        for step, metrics in self._pending:
+            bad = [name for name in _ordered(metrics) if not np.isfinite(metrics[name])]
+            if "grad_norm" in bad and may_skip > 0:
+                may_skip -= 1
+            elif bad:
+                raise NotFinite(f"stage {self.stage}: {bad[0]} must be finite, got {float(metrics[bad[0]])}", step)
+        return before - may_skip
 
     def _flush(self) -> None:
-        """Reads the pending metrics back, all at once, and writes their means."""
+        """Writes the means of what is pending."""
         if not self._pending:
             return
-        steps = [step for step, _ in self._pending]
-        values = jax.device_get([metrics for _, metrics in self._pending])
-        self._pending = []
-        now = time.perf_counter()
-        rate = len(steps) / max(now - self._interval_began, 1e-9)
+        skipped = self._left_out()
+        now, last = time.perf_counter(), self._pending[-1][0]
+        rate = len(self._pending) / max(now - self._interval_began, 1e-9)
         self._interval_began = now
-        names = sorted(values[0], key=lambda name: (name != "loss", name))
-        columns = {name: [metrics[name] for metrics in values] for name in names}
-        self._check_finite(steps, columns)
-        means = {name: float(np.mean(column)) for name, column in columns.items()}
-        self.publish({"stage": self.stage, "step": steps[-1], **means, "steps_per_second": round(rate, 4)})
-        self._show(steps[-1], means, rate)
-
-    def _check_finite(self, steps: Sequence[int], columns: Mapping[str, Sequence[np.ndarray]]) -> None:
-        for i, step in enumerate(steps):
-            for name, column in columns.items():
-                if not np.isfinite(column[i]):
-                    raise UserError(
-                        f"stage {self.stage}: {name} must be finite, got {float(column[i])} at step {step}; "
-                        "try a lower learning rate, a longer warm-up or float32 computation"
-                    )
+        sound = [metrics for _, metrics in self._pending if np.isfinite(list(metrics.values())).all()]
+        means = {name: float(np.mean([metrics[name] for metrics in sound])) for name in _ordered(*sound[:1])}
+        self._pending, self._skipped = [], self._skipped + skipped
+        counted = {"skipped": skipped} if skipped else {}
+        self.publish({"stage": self.stage, "step": last, **means, **counted, "steps_per_second": round(rate, 4)})
+        self._show(last, {**means, **counted}, rate)
 
     def _show(self, step: int, means: Mapping[str, float], rate: float) -> None:
         shown = {name: f"{value:.4g}" for name, value in means.items()}
@@ -152,6 +172,11 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         except ValueError as error:
             raise UserError(f"line {number} of {path} is not JSON: {error}; remove that line to continue") from error
     return records
+
+
+def _ordered(*metrics: Mapping[str, Any]) -> list[str]:
+    """The names of metrics, the loss first."""
+    return sorted({name for some in metrics for name in some}, key=lambda name: (name != "loss", name))
 
 
 def _drop_lines_after(path: Path, stage: str, step: int) -> None:

@@ -24,29 +24,29 @@ from typing import Any, NamedTuple
 import jax
 
 from tinybert_jax.data.prefetch import prefetch
-from tinybert_jax.distill import create_state, make_optimizer, make_train_step
+from tinybert_jax.distill import create_state, make_train_step
 from tinybert_jax.errors import run_script
 from tinybert_jax.interrupt import held_signals, stop_signals
 from tinybert_jax.model import Model
 from tinybert_jax.processes import asked_to_stop, from_first, in_turn, is_first
-from tinybert_jax.run.checkpoints import Checkpointing, Checkpoints
+from tinybert_jax.run.beside import check_trained, divergence_told, own_hooks
+from tinybert_jax.run.checkpoints import Checkpoints
 from tinybert_jax.run.cluster import together
 from tinybert_jax.run.command_line import parse
 from tinybert_jax.run.digests import digests
 from tinybert_jax.run.dtype import with_dtype
 from tinybert_jax.run.folder import OWNER, begin, claimed
-from tinybert_jax.run.held_out import Evaluation
-from tinybert_jax.run.hooks import Hook, Hooks, StageRun, Tracking, check_hooks
+from tinybert_jax.run.hooks import Hook, Hooks, StageRun, check_hooks
 from tinybert_jax.run.plan import in_words, plan
 from tinybert_jax.run.prepare import Ingredients, augment_training_data, prepare
 from tinybert_jax.run.recipe import Recipe, Stage
-from tinybert_jax.run.results import export, final_of, finish, score, write_final
+from tinybert_jax.run.results import CHECKPOINTS, FINAL, conclude, export, finish, finished, score
 from tinybert_jax.run.runtime import configure
 from tinybert_jax.run.stages import (
     cached_logits_of,
-    check_changed,
     check_stages,
     epochs_of,
+    optimizer_of,
     teaching,
     undistilled_stage,
 )
@@ -82,7 +82,7 @@ def train(recipe: Recipe, output: Path, hooks: Sequence[Hook] = ()) -> dict[str,
         ingredients = in_turn(lambda: augment_training_data(recipe, ingredients), output / OWNER)
         results = train_models(Run(recipe, ingredients, output, hooks))
         results["seconds"] = round(time.perf_counter() - began, 1)
-        from_first(lambda: finish(results, output, hooks))
+        from_first(lambda: conclude(results, output, hooks))
     return results
 
 
@@ -108,41 +108,40 @@ def train_models(run: Run) -> dict[str, Any]:
 
 def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | None, run: Run) -> Model:
     """Trains one stage from its latest checkpoint, or from `student`, to its end."""
-    before = final_of(folder, student)
-    if before is not None:
-        return before
+    if from_first((folder / FINAL).exists):
+        return finished(folder, student)
     recipe, ingredients, mesh, name = run.recipe, run.ingredients, data_mesh(), f"{folder.parent.name}/{folder.name}"
     cached = in_turn(lambda: cached_logits_of(teacher, stage, recipe, ingredients), run.output / OWNER)
     epochs = epochs_of(stage, recipe, ingredients, cached)
     steps = stage.steps(epochs.steps_per_epoch)
-    optimizer = make_optimizer(stage, steps)
+    optimizer = optimizer_of(stage, steps, recipe)
     key = jax.random.fold_in(jax.random.key(recipe.seed), zlib.crc32(name.encode()))
-    models, shard = (student, teacher), recipe.shard_teacher
-    projection, teacher_params, teacher_network = teaching(stage.objective, *models, bool(cached), key, shard=shard)
-    train_step = make_train_step(student.network, teacher_network, stage.objective, optimizer)
+    taught = teaching(stage.objective, student, teacher, bool(cached), key, shard=recipe.shard_teacher)
+    train_step = make_train_step(student.network, taught.network, stage.objective, optimizer)
 
-    with held_signals() as signals, Checkpoints(folder / "checkpoints") as checkpoints:
-        start, state = checkpoints.restore(create_state(student.params, projection, optimizer, mesh))
-        evaluation = Evaluation(ingredients.held_out, recipe)
-        own = Tracking(recipe.log_every), evaluation, Checkpointing(checkpoints, recipe.checkpoint_every, evaluation)
+    with (
+        held_signals() as signals,
+        Checkpoints(folder / CHECKPOINTS) as checkpoints,
+        divergence_told(stage, ingredients, epochs, checkpoints),
+    ):
+        start, state = checkpoints.restore(create_state(student.params, taught.projection, optimizer, mesh))
+        own = own_hooks(recipe, ingredients, checkpoints, taught, state.params)
         stage_run = StageRun(folder.parent, folder.name, stage, student.network, steps, start)
         rows = local_rows(stage.batch_size, mesh)
         batches = prefetch(shard_rows(epochs.batch_at(step, rows), mesh) for step in range(start, steps))
-        with closing(batches), Hooks(stage_run, (*own, *run.hooks) if is_first() else (evaluation,)) as hooks:
+        with closing(batches), Hooks(stage_run, (*own, *run.hooks) if is_first() else own.everywhere) as hooks:
             for done, batch in enumerate(batches, start=start + 1):
-                if evaluation.finished or asked_to_stop(done, hooks.finished):
+                if own.evaluation.finished or asked_to_stop(done, hooks.finished):
                     break
-                state, metrics = train_step(state, teacher_params, batch, key)
+                state, metrics = train_step(state, taught.params, batch, key)
                 hooks.step(done, state, metrics)
         if asked_to_stop(0):
             checkpoints.save(int(state.step), state)
             signals.stop()
-        check_changed(name, student.params, jax.device_get(state.params["model"]))
-        if recipe.keep == "best" and evaluation.best is not None:
-            state = checkpoints.at(evaluation.best.step, state)
-    trained = Model(student.config, jax.device_get(state.params["model"]))
-    write_final(folder, trained, ingredients.tokenizer)
-    return trained
+        check_trained(name, student.params, jax.device_get(state.params["model"]), steps)
+        if recipe.keep == "best" and own.evaluation.best is not None:
+            state = checkpoints.at(own.evaluation.best.step, state)
+    return finish(folder, Model(student.config, jax.device_get(state.params["model"])), ingredients.tokenizer)
 
 
 def main() -> None:

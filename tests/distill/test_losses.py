@@ -2,6 +2,7 @@ import math
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
@@ -35,6 +36,7 @@ CASES = {
     ),
     "centred": (centred_mse, [(2, 5, 2, 3), (2, 5, 2, 3)]),
     "soft_cross_entropy": (lambda s, mask: losses.soft_cross_entropy(s, normal(1, 2, 5, 2), mask, 2.0), [(2, 5, 2)]),
+    "null_cross_entropy": (lambda s, mask: losses.null_cross_entropy(s, normal(1, 2, 5, 2), mask), [(2, 5, 2)]),
     "span_cross_entropy": (lambda s, mask: losses.span_cross_entropy(s, START, END, mask), [(2, 5, 2)]),
 }
 
@@ -88,6 +90,7 @@ def real_of(x):
         (losses.attention_mse, (2, 3), [(2, 2, 5, 5)] * 2),
         (score_mse_gram, (1,), [(2, 5, 2, 3)] * 4),
         (losses.soft_cross_entropy, (1,), [(2, 5, 2)] * 2),
+        (losses.null_cross_entropy, (1,), [(2, 5, 2)] * 2),
         (lambda s, mask: losses.span_cross_entropy(s, START, END, mask), (1,), [(2, 5, 2)]),
     ],
 )
@@ -207,6 +210,29 @@ def test_temperature_divides_both_logits():
     student, teacher = normal(0, 2, 5, 2), normal(1, 2, 5, 2)
     hot = losses.soft_cross_entropy(student, teacher, MASK, 3.0)
     np.testing.assert_allclose(hot, losses.soft_cross_entropy(student / 3, teacher / 3, MASK), rtol=1e-6)
+
+
+def test_null_cross_entropy_by_hand():
+    # Probabilities of the [CLS] 1/2 for the start and 1/4 for the end, so P = 1/8; the teacher's 3/4 · 1/3 = 1/4.
+    student = np.log([[[2.0, 1.0], [1.0, 2.0], [1.0, 1.0], [9.0, 9.0]]])
+    teacher = np.log([[[6.0, 1.0], [1.0, 1.0], [1.0, 1.0], [9.0, 9.0]]])
+    mask = np.arange(4)[None] < 3
+    expected = -(np.log(1 / 8) / 4 + 3 * np.log(7 / 8) / 4)
+    np.testing.assert_allclose(losses.null_cross_entropy(student, teacher, mask), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sure", [60.0, -60.0])
+def test_the_null_score_s_gradient_lasts_where_the_student_is_sure(sure):
+    def loss(at_cls, other):
+        logits = [np.array([[[x, x], [0.0, 0.0], [0.0, 0.0]]], np.float32) for x in (0.0, other)]
+        student = logits[0] + jnp.zeros((1, 3, 2)).at[:, 0].add(at_cls)
+        return losses.null_cross_entropy(student, logits[1], np.ones((1, 3), bool))
+
+    value, slope = jax.value_and_grad(loss)(sure, -sure)
+    assert np.isfinite(value)
+    assert value > 50
+    assert np.sign(slope) == np.sign(sure)
+    assert abs(slope) > 0.9
 
 
 def test_span_cross_entropy_by_hand():

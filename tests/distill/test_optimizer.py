@@ -8,7 +8,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from tinybert_jax.distill import OptimizerConfig, UpdateRule, losses, make_optimizer, rate_schedule
-from tinybert_jax.distill.optimizer import clip_by_tensor_norm, decay_mask
+from tinybert_jax.distill.optimizer import clip_by_tensor_norm, decay_mask, skipping_bad
 from tinybert_jax.errors import UserError
 
 PLAIN = OptimizerConfig(learning_rate=0.1, warmup=0.0, weight_decay=0.0, clip_norm=1e6)
@@ -252,3 +252,20 @@ def test_a_setting_out_of_range_is_named(field, value, rule):
 def test_eps_is_above_zero():
     with pytest.raises(UserError, match="eps must be above 0, got 0"):
         UpdateRule(eps=0.0)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_an_update_that_is_not_finite_is_left_out_and_does_not_count(bad):
+    params = {"kernel": jnp.array([1.0, 2.0])}
+    optimizer = make_optimizer(OptimizerConfig(learning_rate=0.1), 10)
+    skipping = skipping_bad(optimizer)
+    grads = [jnp.array([0.5, -1.0]), jnp.array([bad, 1.0]), jnp.array([1.0, 1.0])]
+    state, expected = skipping.init(params), optimizer.init(params)
+    for grad in grads:
+        updates, state = jax.jit(skipping.update)({"kernel": grad}, state, params)
+        if np.isfinite(grad).all():
+            sound, expected = optimizer.update({"kernel": grad}, expected, params)
+            np.testing.assert_allclose(updates["kernel"], sound["kernel"], rtol=1e-6)
+        else:
+            assert not updates["kernel"].any()
+    jax.tree.map(lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-6), state, expected)

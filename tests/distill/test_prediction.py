@@ -47,11 +47,24 @@ def test_the_soft_share_may_go_without_the_square_of_the_temperature():
     np.testing.assert_allclose(loss, 0.25 * terms["soft"] + 0.75 * terms["hard"], rtol=1e-6)
 
 
+def test_the_null_score_is_a_term_of_its_own_on_top_and_is_not_computed_without_weight():
+    inputs = LossInputs(outputs(0), outputs(1), {}, BATCH)
+    without, terms = Prediction(2.0, soft_weight=0.5).loss(inputs)
+    total, more = Prediction(2.0, soft_weight=0.5, null_weight=3.0).loss(inputs)
+    null = losses.null_cross_entropy(inputs.student.logits, inputs.teacher.logits, BATCH.attention_mask)
+    assert set(more) - set(terms) == {"null"}
+    np.testing.assert_allclose(more["null"], null, rtol=1e-6)
+    np.testing.assert_allclose(total, without + 3 * null, rtol=1e-6)
+    assert Prediction(null_weight=3.0).reads_cache
+
+
 def test_a_student_equal_to_its_teacher_has_no_prediction_gradient():
     teacher = outputs(1)
 
     def loss(logits):
-        return Prediction(temperature=2.0).loss(LossInputs(teacher._replace(logits=logits), teacher, {}, BATCH))[0]
+        return Prediction(temperature=2.0, null_weight=1.0).loss(
+            LossInputs(teacher._replace(logits=logits), teacher, {}, BATCH)
+        )[0]
 
     np.testing.assert_allclose(jax.grad(loss)(teacher.logits), 0, atol=1e-6)
 
@@ -69,6 +82,7 @@ def test_a_cache_serves_where_only_real_tokens_are_read_and_the_teacher_is_still
         ("temperature", -1.0),
         ("soft_weight", -0.1),
         ("soft_weight", 1.1),
+        ("null_weight", -0.1),
         ("head_dropout", 1.0),
     ],
 )

@@ -303,6 +303,17 @@ def test_a_masked_lm_with_an_output_layer_of_its_own_is_refused(tmp_path, config
     assert_same(load_pretrained(folder)[1], params | {"bert": mlm_params["bert"]})  # which has no such layer
 
 
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, config, params, bad):
+    """An attention kernel may make plain numbers of them, so that neither scores nor losses would tell."""
+    name = "bert.encoder.layer.1.attention.self.query.weight"
+    tensors = as_theirs(params)
+    tensors[name] = tensors[name].copy()
+    tensors[name][3, 2] = bad
+    with pytest.raises(UserError, match=rf"{name} must hold finite numbers, got {bad} among its 256"):
+        load_pretrained(write_model(tmp_path / "m", config, tensors))
+
+
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.bool_, ml_dtypes.float8_e4m3fn])
 def test_quantised_weights_are_refused_by_name(tmp_path, config, params, dtype):
     leaves = flatten_dict(params)

@@ -47,6 +47,7 @@ class Prediction:
     soft_weight: float = 1.0
     padding: Padding = "masked"
     scale_by_temperature: bool = True
+    null_weight: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,11 @@ PREDICTION = {
     for padding in ("masked", "counted")
     for temperature in (1.0, 2.0, 5.0)
     for weight in (0.0, 0.5, 1.0)
-} | {"T=2.0 w=0.5 without T²": ("equal", Prediction(2.0, 0.5, scale_by_temperature=False))}
+} | {
+    "T=2.0 w=0.5 without T²": ("equal", Prediction(2.0, 0.5, scale_by_temperature=False)),
+    "null score masked": ("equal", Prediction(2.0, 0.5, null_weight=0.25)),
+    "null score and labels, counted": ("equal", Prediction(soft_weight=0.0, padding="counted", null_weight=4.0)),
+}
 
 RELATIONS = {
     "last layers": ("equal", Relations(2, 2, 4)),

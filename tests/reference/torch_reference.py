@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax, softmax
+from torch.nn.functional import binary_cross_entropy, log_softmax, softmax
 from transformers import BertForQuestionAnswering
 
 from tests.reference.cases import Intermediate, Prediction, Relations, UpdateRule, layer_map, projection_index
@@ -158,12 +158,12 @@ def prediction_loss(
     batch: Batch,
     mode: Prediction,
 ) -> Tensors:
-    """Stage 2's loss and its parts: `loss`, `soft`, `kl` (what haystack has in place of `soft`), `hard`."""
+    """Stage 2's loss and its parts: `loss`, `soft`, `kl` (what haystack has in place of `soft`), `hard`, `null`."""
     student = observe(student_model, batch)
     with torch.no_grad():
         teacher = observe(teacher_model, batch)
     mask = batch["attention_mask"].bool()
-    soft, kl, hard = [], [], []
+    soft, kl, hard, at_cls = [], [], [], []
     for name in ("start", "end"):
         z_s, z_t = getattr(student, f"{name}_logits"), getattr(teacher, f"{name}_logits")
         if mode.padding == "masked":  # finite, so that 0 · log 0 stays 0
@@ -172,10 +172,16 @@ def prediction_loss(
         cross_entropy = -(p_t * log_softmax(z_s / mode.temperature, -1)).sum(-1).mean()
         soft.append(cross_entropy)
         kl.append(cross_entropy + (p_t * log_p_t).sum(-1).mean())
+        at_cls.append([softmax(z, -1)[:, 0] for z in (z_s, z_t)])
         hard.append(-log_softmax(z_s, -1).gather(1, batch[name][:, None]).mean())
     parts = {"soft": sum(soft), "kl": sum(kl), "hard": sum(hard) / 2}
     w, scale = mode.soft_weight, mode.temperature**2 if mode.scale_by_temperature else 1.0
-    return {"loss": w * scale * parts["soft"] + (1 - w) * parts["hard"], **parts}
+    loss = w * scale * parts["soft"] + (1 - w) * parts["hard"]
+    if mode.null_weight:
+        null_s, null_t = (start * end for start, end in zip(*at_cls, strict=True))
+        parts["null"] = binary_cross_entropy(null_s, null_t)
+        loss = loss + mode.null_weight * parts["null"]
+    return {"loss": loss, **parts}
 
 
 # --- the optimiser -------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from tests.data.multilingual import write_unigram
 from tinybert_jax import train
 from tinybert_jax.augment import pipeline
 from tinybert_jax.augment.candidates import Candidates
@@ -83,6 +84,26 @@ def test_pipelines_that_differ_in_any_part_are_refused(recipe, tmp_path):
     content["model"]["max_input_chars_per_word"] = 7
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"spaces alike, got model .*'max_input_chars_per_word': 7"):
+        prepare(dataclasses.replace(recipe, teacher=str(tmp_path / "other")), tmp_path / "run")
+
+
+def test_families_whose_tokenizers_differ_are_refused(recipe, tmp_path):
+    write_unigram(tmp_path / "unigram")
+    with pytest.raises(UserError, match=r"must share one vocabulary, .*choose a pair that has one tokenizer"):
+        prepare(dataclasses.replace(recipe, teacher=str(tmp_path / "unigram")), tmp_path / "run")
+
+
+def test_a_teacher_that_joins_texts_otherwise_is_refused(recipe, tmp_path):
+    """As a RoBERTa of BERT's vocabulary would."""
+    shutil.copytree(recipe.student, tmp_path / "other")
+    path = tmp_path / "other" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    sep = {"SpecialToken": {"id": "[SEP]", "type_id": 0}}
+    pair = content["post_processor"]["pair"]
+    at = next(i for i, piece in enumerate(pair) if piece.get("SpecialToken", {}).get("id") == "[SEP]")
+    content["post_processor"]["pair"] = [*pair[:at], sep, *pair[at:]]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"join .* alike, got \[CLS\] a \[SEP\] \[SEP\] .* and \[CLS\] a \[SEP\] "):
         prepare(dataclasses.replace(recipe, teacher=str(tmp_path / "other")), tmp_path / "run")
 
 

@@ -40,7 +40,7 @@ objectives = st.one_of(
         hidden_weight=st.floats(min_value=0, allow_nan=False),
         embeddings=st.booleans(),
     ),
-    st.builds(Prediction, temperature=positive),
+    st.builds(Prediction, temperature=positive, null_weight=st.floats(min_value=0, allow_nan=False)),
     st.builds(Relations, heads=st.none() | st.integers(1)),
 )
 stages = st.builds(
@@ -48,7 +48,7 @@ stages = st.builds(
 )
 recipes = st.builds(
     dataclasses.replace,
-    st.sampled_from([recipe() for recipe in RECIPES.values() if recipe().teacher]),
+    st.sampled_from([recipe() for recipe in RECIPES.values() if recipe().teacher and recipe().train]),
     student=st.text(),
     stages=st.lists(stages, min_size=1, max_size=3).map(tuple),
     buckets=st.lists(st.integers(1), max_size=4).map(tuple),

@@ -91,7 +91,11 @@ def test_a_preset_s_augmentation_comes_with_it_and_its_figures_stay():
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_of_a_preset_have_its_objectives_and_its_augmentation(name):
     recipe = RECIPES[name]()
-    meaning = {"tinybert-6l-768d-squad2": "haystack", "tinybert-6l-768d-squad2-paper": "paper"}
+    meaning = {
+        "tinybert-6l-768d-squad2": "haystack",
+        "tinybert-6l-768d-squad2-paper": "paper",
+        "general-distillation": "paper",
+    }
     preset = PRESETS[meaning.get(name, "recommended")]
     assert recipe == with_preset(recipe, preset)
 

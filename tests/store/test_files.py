@@ -1,10 +1,11 @@
 import json
+import shutil
 import stat
 
 import pytest
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.store.files import atomic_path, read_json, write_json
+from tinybert_jax.store.files import atomic_path, check_folder_for, is_scratch, read_json, sweep, write_json
 
 
 def names(folder):
@@ -133,3 +134,32 @@ def test_a_file_that_is_not_json_is_named(tmp_path, content, message):
 def test_a_folder_is_not_json(tmp_path):
     with pytest.raises(UserError, match=f"cannot read {tmp_path}: Is a directory"):
         read_json(tmp_path)
+
+
+def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path):
+    with atomic_path(tmp_path / "deep" / "model") as temporary:
+        shutil.copytree(temporary.parent, left := tmp_path / "deep" / f"{temporary.parent.name[:-5]}x.tmp")
+        temporary.mkdir()
+    kept = [tmp_path / name for name in (".hidden", ".a.tmp", "a.12345678.tmp", "deep/.git")]
+    for folder in kept:
+        folder.mkdir()
+    assert is_scratch(left.name) and left.exists()
+    sweep(tmp_path)
+    assert not left.exists() and all(folder.exists() for folder in kept)
+
+
+def test_a_full_disk_leaves_the_old_file_and_names_the_new(small_disk):
+    write_json(small_disk / "a.json", 1)
+    with pytest.raises(OSError) as full, atomic_path(small_disk / "a.json") as temporary, temporary.open("wb") as file:
+        file.write(bytes(2_000_000))
+    assert full.value.filename == str(small_disk / "a.json")
+    assert json.loads((small_disk / "a.json").read_text()) == 1
+    assert names(small_disk) == ["a.json"]
+
+
+def test_a_folder_that_could_not_be_made_is_told_before(tmp_path):
+    check_folder_for(tmp_path / "new" / "folder" / "file")
+    assert names(tmp_path) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*/file/deep/metrics.json: .*/file is no folder"):
+        check_folder_for(tmp_path / "file" / "deep" / "metrics.json")

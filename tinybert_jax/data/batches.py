@@ -139,15 +139,16 @@ class Epochs:
             step: which one.
             rows: those of its rows to make; all when None. Beyond the batch's size there are filler rows.
         """
-        indices, rows = self._indices_at(step), rows or slice(0, self._batch_size)
+        indices, rows = self.windows_at(step), rows or slice(0, self._batch_size)
         length, count = self._length_of(indices), rows.stop - rows.start
         return collate(self._windows, indices[rows], length, count, self._teacher_logits)
 
     def length_at(self, step: int) -> int:
         """The length of a step's batch, in tokens."""
-        return self._length_of(self._indices_at(step))
+        return self._length_of(self.windows_at(step))
 
-    def _indices_at(self, step: int) -> np.ndarray:
+    def windows_at(self, step: int) -> np.ndarray:
+        """Which windows are in a step's batch."""
         epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
         order, batch_order = self._epoch_order(epoch)
         begin = batch_order[step_in_epoch] * self._batch_size

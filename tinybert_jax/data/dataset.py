@@ -28,8 +28,8 @@ class Dataset(NamedTuple):
 
     @property
     def is_labelled(self) -> bool:
-        """Whether somebody has said what the answers are; of a data set all questions are labelled, or none."""
-        return self.examples[0].is_labelled
+        """Whether somebody has said what the answers are: to all questions or to none. A corpus has no question."""
+        return len(self.examples) > 0 and self.examples[0].is_labelled
 
 
 def read_dataset(

@@ -9,7 +9,7 @@ from tinybert_jax.distill.objectives import OBJECTIVES
 from tinybert_jax.distill.optimizer import OptimizerConfig, UpdateRule, make_optimizer, rate_schedule
 from tinybert_jax.distill.prediction import Prediction
 from tinybert_jax.distill.relations import Relations
-from tinybert_jax.distill.step import TrainState, create_state, make_train_step
+from tinybert_jax.distill.step import TrainState, create_state, make_loss, make_train_step
 
 __all__ = [
     "OBJECTIVES",
@@ -26,6 +26,7 @@ __all__ = [
     "UpdateRule",
     "create_state",
     "losses",
+    "make_loss",
     "make_optimizer",
     "make_train_step",
     "rate_schedule",

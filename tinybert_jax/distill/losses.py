@@ -1,4 +1,4 @@
-"""The equations of TinyBERT (Jiao et al. 2020, section 3.1), one function each.
+"""The equations of TinyBERT (Jiao et al. 2020, section 3.1) and two of our own, one function each.
 
 All reduce in float32, or in float64 where that is given. Two masks (B, T) appear. `mask` is True at real tokens; a
 batch's filler rows have none. `positions` is what a mean runs over: the real tokens, or everything where padding is
@@ -156,3 +156,34 @@ def span_cross_entropy(
     labelled = jnp.take_along_axis(log_probs, spans, axis=1)[:, 0].mean(-1)
     real = positions.any(-1)
     return _mean(-jnp.where(real, labelled, 0).sum(), real.sum())
+
+
+def null_cross_entropy(
+    student: Float[AnyArray, "B T 2"], teacher: Float[AnyArray, "B T 2"], positions: Bool[AnyArray, "B T"]
+) -> Float[Array, ""]:
+    """Cross-entropy of the student's "no answer" against the teacher's, averaged over windows.
+
+    P, the probability of no answer, is that of start and end both at the [CLS], each drawn from its own softmax:
+    the null score against all other spans, −P_t · log P_s − (1 − P_t) · log (1 − P_s).
+
+    Args:
+        student: logits.
+        teacher: logits.
+        positions: only these take part in the softmax.
+    """
+    _check_same_shape("logits", student, teacher)
+    ours, theirs = (_null_log_odds(logits, positions) for logits in (student, teacher))
+    p_t = jax.nn.sigmoid(theirs)
+    terms = p_t * jax.nn.log_sigmoid(ours) + (1 - p_t) * jax.nn.log_sigmoid(-ours)
+    real = positions.any(-1)
+    return _mean(-jnp.where(real, terms, 0).sum(), real.sum())
+
+
+def _null_log_odds(logits: Float[AnyArray, "B T 2"], positions: Bool[AnyArray, "B T"]) -> Float[Array, " B"]:
+    """The log-odds of P, log (P / (1 − P))."""
+    log_probs = _log_softmax_over_tokens(logits, positions)
+    at_cls = log_probs[:, 0]
+    elsewhere = (positions & (jnp.arange(positions.shape[1]) > 0))[..., None]
+    rest = jax.nn.logsumexp(jnp.where(elsewhere, log_probs, jnp.finfo(log_probs.dtype).min), axis=1)
+    # 1 − P: the start elsewhere, or the start at the [CLS] and the end elsewhere. A difference from 1 would cancel.
+    return at_cls.sum(-1) - jnp.logaddexp(rest[:, 0], at_cls[:, 0] + rest[:, 1])

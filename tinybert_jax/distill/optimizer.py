@@ -157,3 +157,21 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         return jnp.where(update == updates - 1, last, config.accumulate)
 
     return optax.MultiSteps(optimizer, batches_of).gradient_transformation()
+
+
+def skipping_bad(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimiser, which leaves parameters and its own state as they are where the gradients are not finite.
+
+    Such an update does not count: the schedule goes on behind it. Of an optimiser that accumulates, the batches would
+    no longer fall into its groups.
+    """
+
+    def update(
+        grads: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        updates, after = optimizer.update(grads, state, params)
+        sound = jnp.isfinite(optax.tree.norm(grads))
+        kept = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, state)
+        return jax.tree.map(lambda update: jnp.where(sound, update, 0), updates), kept
+
+    return optax.GradientTransformation(optimizer.init, update)

@@ -15,6 +15,8 @@ from tinybert_jax.errors import check
 class Prediction(Objective):
     """Stage 2: w · τ² · soft + (1 − w) · hard on the start and end logits (equation 10; Hinton et al. 2015 for τ²).
 
+    With `null_weight` v, + v · null: the cross-entropy of the two models' probabilities of no answer.
+
     Attributes:
         temperature: τ, softens both distributions.
         soft_weight: w, the share of the teacher's labels.
@@ -22,6 +24,7 @@ class Prediction(Objective):
         teacher_dropout: the teacher runs in training mode (Huawei).
         head_dropout: rate of dropout before the student's span head (haystack: 0.1).
         scale_by_temperature: multiply the teacher's share by τ², which keeps its gradients' size (Huawei does not).
+        null_weight: v, of the probability of no answer, which is distilled at temperature 1 whatever τ is.
     """
 
     tag: ClassVar[str] = "prediction"
@@ -33,10 +36,12 @@ class Prediction(Objective):
     teacher_dropout: bool = False
     head_dropout: float = 0.0
     scale_by_temperature: bool = True
+    null_weight: float = 0.0
 
     def __post_init__(self) -> None:
         check("temperature", self.temperature, self.temperature > 0, "above 0")
         check("soft_weight", self.soft_weight, 0 <= self.soft_weight <= 1, "in [0, 1]")
+        check("null_weight", self.null_weight, self.null_weight >= 0, "0 or more")
         check("head_dropout", self.head_dropout, 0 <= self.head_dropout < 1, "in [0, 1)")
 
     @property
@@ -50,7 +55,7 @@ class Prediction(Objective):
         return self.padding == "masked" and not self.teacher_dropout
 
     def loss(self, inputs: LossInputs) -> tuple[Float[Array, ""], Metrics]:
-        """The weighted sum of both cross-entropies; the metric "kl" is `soft` less the teacher's entropy."""
+        """The weighted sum of the cross-entropies; the metric "kl" is `soft` less the teacher's entropy."""
         assert inputs.teacher is not None
         student, teacher, batch = inputs.student.logits, inputs.teacher.logits, inputs.batch
         w, t = self.soft_weight, self.temperature
@@ -59,4 +64,8 @@ class Prediction(Objective):
         hard = losses.span_cross_entropy(student, batch.start, batch.end, positions)
         kl = soft - losses.soft_cross_entropy(teacher, teacher, positions, t)
         scale = t**2 if self.scale_by_temperature else 1.0
-        return w * scale * soft + (1 - w) * hard, {"soft": soft, "hard": hard, "kl": kl}
+        total, terms = w * scale * soft + (1 - w) * hard, {"soft": soft, "hard": hard, "kl": kl}
+        if not self.null_weight:
+            return total, terms
+        null = losses.null_cross_entropy(student, teacher, positions)
+        return total + self.null_weight * null, terms | {"null": null}

@@ -51,6 +51,33 @@ def create_state(params: Params, projection: Params, optimizer: optax.GradientTr
     return TrainState(replicate(np.int32(0), mesh), trained, opt_state)
 
 
+def _on(platform: Platform, teacher: BertForQuestionAnswering) -> BertForQuestionAnswering:
+    """The teacher on a platform; its own says whether its parameters are split."""
+    return teacher.clone(platform=replace(platform, split_over=teacher.platform.split_over))
+
+
+def make_loss(
+    student: BertForQuestionAnswering, teacher: BertForQuestionAnswering, objective: Objective
+) -> Callable[[dict[str, Any], Params, Any], Metrics]:
+    """Builds `terms(params, teacher_params, batch)`: the loss of a batch and its terms, without dropout or update.
+
+    Args:
+        student: the network that is measured; `params` are as in `TrainState`.
+        teacher: the network it learns from.
+        objective: what is compared.
+    """
+    platform = Platform.of(data_mesh())
+    student, teacher = student.clone(platform=platform), _on(platform, teacher)
+
+    def terms(params: dict[str, Any], teacher_params: Params, batch: Any) -> Metrics:
+        outputs = forward(student, params["model"], batch, attention=objective.attention)
+        taught = forward(teacher, teacher_params, batch, attention=objective.attention)
+        loss, metrics = objective.loss(LossInputs(outputs, taught, params["projection"], batch, platform=platform))
+        return {"loss": loss, **metrics}
+
+    return jax.jit(terms)
+
+
 def make_train_step(
     student: BertForQuestionAnswering,
     teacher: BertForQuestionAnswering | None,
@@ -75,7 +102,7 @@ def make_train_step(
     """
     platform = platform or Platform.of(data_mesh())
     student = student.clone(head_dropout=objective.head_dropout, platform=platform)
-    teacher = teacher and teacher.clone(platform=replace(platform, split_over=teacher.platform.split_over))
+    teacher = teacher and _on(platform, teacher)
 
     def teach(teacher_params: Params | None, batch: Any, key: PRNGKeyArray) -> Outputs | None:
         if not objective.uses_teacher:

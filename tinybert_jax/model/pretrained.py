@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from tinybert_jax.errors import UserError
+from tinybert_jax.errors import UserError, room
 from tinybert_jax.hub import locate
 from tinybert_jax.model.bert import BertForQuestionAnswering
 from tinybert_jax.model.checkpoint_files import read_tensors
@@ -168,6 +168,7 @@ def save_pretrained(
     Raises:
         UserError: the parameters are not those of `config`.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     found = {path: np.asarray(jax.device_get(leaf), np.float32) for path, leaf in flatten_dict(params).items()}
@@ -183,7 +184,10 @@ def save_pretrained(
             stored_name(config.model_type, path): np.ascontiguousarray(array.T if is_transposed(path) else array)
             for path, array in found.items()
         }
-        save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
+        try:
+            save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
+        except SafetensorError as error:  # as it calls all that the operating system refuses
+            raise OSError(f"cannot write {folder}, with {room(Path(folder))} free there: {error}") from error
 
 
 def _limit_length(path: Path, positions: int) -> None:

@@ -90,7 +90,7 @@ def assemble(tensors: Iterable[tuple[str, np.ndarray]], config: BertConfig, head
             path, transposed = known.get(name, ((name,), False))
             if path in found:
                 raise UserError(f"the checkpoint holds {'.'.join(path)} twice, the second time as {stored_name!r}")
-            found[path] = np.asarray(_floats(stored_name, array.T if transposed else array), np.float32, order="C")
+            found[path] = _floats(stored_name, array.T if transposed else array)
     if wrapped:
         warnings.warn(f"the checkpoint's names begin with {_WRAPPER!r}: read without it", stacklevel=3)
     if any(path[0] == "cls" for path in found):
@@ -99,12 +99,19 @@ def assemble(tensors: Iterable[tuple[str, np.ndarray]], config: BertConfig, head
 
 
 def _floats(name: str, array: np.ndarray) -> np.ndarray:
+    """A tensor as float32 in C order; others than finite floating-point numbers are refused by its name."""
     if array.dtype.name not in _FLOATS:
         raise UserError(
             f"{name} must hold floating-point numbers ({', '.join(_FLOATS)}), got {array.dtype.name}: quantised "
             "weights mean nothing without their scales, so give the checkpoint that they were made from"
         )
-    return array
+    floats = np.asarray(array, np.float32, order="C")
+    if not np.isfinite(floats).all():
+        bad = floats[~np.isfinite(floats)]
+        raise UserError(
+            f"{name} must hold finite numbers, got {bad[0]} among its {floats.size}: give a sound checkpoint"
+        )
+    return floats
 
 
 def _check_tied(found: Tree, derived: Mapping[str, np.ndarray]) -> None:

@@ -1,4 +1,4 @@
-"""The text of a model card."""
+"""The texts of model cards."""
 
 PAGE = """\
 # {name}
@@ -56,5 +56,38 @@ With tinybert_jax, which also reads contexts that are longer than the model's po
 from tinybert_jax.inference import Answerer
 
 print(Answerer.load("path/to/model")("Who wrote it?", "It was written by Ada."))
+```
+"""
+
+ENCODER_PAGE = """\
+# {name}
+
+An encoder of the {family} family, {made} on plain text with tinybert_jax: general distillation, before any task. It was
+not trained to answer questions; what it holds of a head for that, if anything, is as it was before.
+
+## Training
+
+{facts}
+
+{hyperparameters}
+
+## Losses
+
+On rows of the text that were held out of training:
+
+| stage | loss or term | before | after |
+|---|---|---|---|
+{scores}
+
+## Licence
+
+{licence}
+
+## Use
+
+It is what a question-answering student starts from:
+
+```bash
+python train.py RECIPE --student path/to/model --teacher TEACHER --output runs/student
 ```
 """

@@ -22,7 +22,9 @@ def digests(ingredients: Ingredients) -> dict[str, str]:
     """
     models = {"student": ingredients.student, "teacher": ingredients.teacher}
     models |= {f"more_teachers.{i}": model for i, model in enumerate(ingredients.more_teachers)}
-    data = {"train": [ingredients.train], "dev": [ingredients.dev]}
+    data = {"train": [ingredients.train]}
+    if ingredients.dev is not None:
+        data["dev"] = [ingredients.dev]
     if ingredients.held_out is not None:
         data["train"].append(ingredients.held_out)
     if ingredients.augmented is not ingredients.train:
@@ -42,6 +44,6 @@ def _of_model(model: Model) -> str:
 
 
 def _of_data(data: Dataset) -> str:
-    if isinstance(data.examples, ArrowExamples):
-        return data.key  # which is of the whole file
+    if isinstance(data.examples, ArrowExamples) or not data.examples:
+        return data.key  # which is of the whole file, or corpus
     return questions_digest(data.examples)

@@ -21,7 +21,8 @@ SYNTHETIC_FOLDER = "synthetic"
 _RECIPE_FILE, _INGREDIENTS_FILE = "recipe.json", "ingredients.json"
 _LOCK, OWNER = ".lock", ".owner.json"
 _BEFORE_A_RUN = {SYNTHETIC_FOLDER, _LOCK, OWNER}  # what a folder may hold that no run has begun in
-_FREE_TO_CHANGE = ("checkpoint_every", "log_every", "cache", "shard_teacher")  # a run may be continued with others
+# With others of these a run may be continued.
+_FREE_TO_CHANGE = ("checkpoint_every", "log_every", "skip_bad_updates", "cache", "shard_teacher")
 
 
 def check_folder(recipe: Recipe, output: Path) -> None:

@@ -146,10 +146,16 @@ class TimeLimit(Hook):
 
 
 class Tracking(Hook):
-    """metrics.jsonl, the curves drawn from it, and the progress on stderr."""
+    """metrics.jsonl, the curves drawn from it, and the progress on stderr.
 
-    def __init__(self, log_every: int) -> None:
-        self._log_every = log_every
+    Args:
+        log_every: steps between lines.
+        check_every: steps between checks that the figures are finite; for what follows it and must not see others.
+        skip_bad: how many steps of the stage the optimiser may have left out, as `Tracker` has it.
+    """
+
+    def __init__(self, log_every: int, check_every: int | None = None, skip_bad: int = 0) -> None:
+        self._log_every, self._check_every, self._skip_bad = log_every, check_every or log_every, skip_bad
 
     def start(self, run: StageRun, publish: Publish) -> None:
         """Drops the lines of steps that are taken again."""
@@ -161,6 +167,7 @@ class Tracking(Hook):
             publish({**line, "learning_rate": float(f"{rate:.6g}")})
 
         progress = {"total_steps": run.steps, "start_step": run.start, "log_every": self._log_every}
+        progress["skip_bad"] = self._skip_bad
         self._tracker = Tracker(run.folder, stage=run.name, **progress)
         self._tracker.publish = publish_with_rate
         self._tracker.__enter__()
@@ -168,6 +175,8 @@ class Tracking(Hook):
     def step(self, done: int, state: TrainState, metrics: Mapping[str, Any]) -> None:
         """Reads the device once an interval."""
         self._tracker.record(done, metrics)
+        if done % self._check_every == 0:
+            self._tracker.check()
 
     def record(self, line: Line) -> None:
         """Writes what any hook publishes."""

@@ -27,7 +27,7 @@ def check_labels(recipe: Recipe, ingredients: Ingredients) -> None:
                 f"stage {number}-{stage.objective.tag} learns from labels, and {recipe.train} has none: give stages "
                 "that learn from the teacher alone, prediction with soft_weight 1 say, or labelled training data"
             )
-    if not ingredients.dev.is_labelled and ingredients.teacher is None:
+    if ingredients.dev is not None and not ingredients.dev.is_labelled and ingredients.teacher is None:
         raise UserError(
             f"{recipe.dev} has no labels to score on, and there is no teacher to agree with: give labelled dev data"
         )

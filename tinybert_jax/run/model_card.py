@@ -10,7 +10,7 @@ from tinybert_jax.data.hub_rows import HUB_SOURCE
 from tinybert_jax.hub import hub_id
 from tinybert_jax.model.config import ModelType
 from tinybert_jax.model.families import FAMILIES
-from tinybert_jax.run.card_page import PAGE
+from tinybert_jax.run.card_page import ENCODER_PAGE, PAGE
 from tinybert_jax.store.files import atomic_path
 
 _METRICS = (("exact", "exact_match", "Exact Match"), ("f1", "f1", "F1"))
@@ -30,8 +30,9 @@ class ModelCard:
         layer_map: which of the teacher's layers each student layer learned from; None without a teacher.
         hyperparameters: of each stage, by the stage's name and theirs.
         facts: more about the run, by what they are called.
-        metrics: "exact", "f1", and their intervals, in percent, as `evaluate` gives them; or as `agreement` does.
-        measured_on: the data set they were measured on.
+        metrics: "exact", "f1", and their intervals, in percent, as `evaluate` gives them; or as `agreement` does. Of a
+            model that was trained on a corpus, as `unseen_losses` does.
+        measured_on: the data set they were measured on; "" of a model that was trained on a corpus.
         datasets: the data sets of the training.
         licences: what the models it was made from are under, by name; None where that is unknown.
         languages: codes as ISO 639 has them; none if unknown.
@@ -50,6 +51,11 @@ class ModelCard:
     licences: Mapping[str, str | None]
     languages: tuple[str, ...] = ()
     model_type: ModelType = "bert"
+
+    @property
+    def answers(self) -> bool:
+        """Whether it was trained to answer questions."""
+        return bool(self.measured_on)
 
     @property
     def is_agreement(self) -> bool:
@@ -95,18 +101,18 @@ def _front_matter(card: ModelCard) -> str:
             **dataset,
         )
         for key, kind, label in _METRICS
-        if not card.is_agreement  # which is no score on that data set
+        if card.answers and not card.is_agreement  # which is no score on that data set
     ]
     return ModelCardData(
         language=list(card.languages) or None,
         license=card.licence,
         library_name="transformers",
-        pipeline_tag="question-answering",
+        pipeline_tag="question-answering" if card.answers else "feature-extraction",
         tags=[card.model_type, "tinybert"] + ["knowledge-distillation"] * bool(card.teachers),
         # Two entries here would declare a merge of both: the teacher is named in the text.
         base_model=hub_id(card.student),
         datasets=list(dict.fromkeys(filter(None, (_data_set(name).get("name") for name in card.datasets)))) or None,
-        metrics=["exact_match", "f1"],
+        metrics=["exact_match", "f1"] if card.answers else None,
         model_name=card.name if results else None,
         eval_results=results or None,
     ).to_yaml()
@@ -131,7 +137,8 @@ def _page(card: ModelCard) -> str:
         "Training data": ", ".join(f"`{shown(name)}`" for name in card.datasets),
         **card.facts,
     }
-    return PAGE.format(
+    page, scores = (PAGE, _scores(card)) if card.answers else (ENCODER_PAGE, _losses(card))
+    return page.format(
         name=card.name,
         made=f"distilled from {teachers}" if teachers else "fine-tuned",
         family=FAMILIES[card.model_type].title,
@@ -139,10 +146,20 @@ def _page(card: ModelCard) -> str:
         hyperparameters=_table(card.hyperparameters),
         measured_on=shown(card.measured_on)
         + ", which has no labels, against the teacher's answers," * card.is_agreement,
-        scores="\n".join(
-            f"| {label} | {card.metrics[key]:.2f} | {_interval(card, key)} |" for key, _, label in _METRICS
-        ),
+        scores=scores,
         licence=_licence(card),
+    )
+
+
+def _scores(card: ModelCard) -> str:
+    return "\n".join(f"| {label} | {card.metrics[key]:.2f} | {_interval(card, key)} |" for key, _, label in _METRICS)
+
+
+def _losses(card: ModelCard) -> str:
+    return "\n".join(
+        f"| {stage} | {term} | {before:.4g} | {found['after'][term]:.4g} |"
+        for stage, found in card.metrics.items()
+        for term, before in found["before"].items()
     )
 
 

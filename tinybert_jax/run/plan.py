@@ -86,6 +86,8 @@ def plan(recipe: Recipe) -> Plan:
         stages = tuple(_plan_stage(*work, recipe, ingredients) for work in _work(recipe, ingredients))
         models = len({stage.name.split("/")[0] for stage in stages})
         dev = ingredients.dev
+        if dev is None:
+            return Plan(stages, 0, 0, 0.0, _device_memory())
         seconds = models * _forward_seconds(ingredients.student, dev.windows, recipe)
     return Plan(stages, len(dev.examples), models * len(dev.windows), seconds, _device_memory())
 

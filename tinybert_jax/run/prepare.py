@@ -1,18 +1,22 @@
 """From a recipe to what training needs, every mistake found before the first step."""
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinybert_jax.augment.candidates import Candidates, load_masked_lm
 from tinybert_jax.augment.pipeline import augmented_file
 from tinybert_jax.data import Dataset, WindowConfig, load_tokenizer, read_dataset, read_squad
+from tinybert_jax.data.corpus import load_corpus
+from tinybert_jax.data.corpus_text import CorpusText
 from tinybert_jax.data.dataset import sample, window_dataset
 from tinybert_jax.data.squad_writer import paragraphs_of
-from tinybert_jax.data.tokenizer import check_ids_fit, text_rules
+from tinybert_jax.data.tokenizer import bare_backend, check_ids_fit, text_rules
 from tinybert_jax.data.vocabulary import trim_tokenizer, used_tokens
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import Model, load_pretrained, load_qa_model, trim_vocabulary
+from tinybert_jax.model.pretrained import MissingHeadWarning, load_stored
 from tinybert_jax.run.folder import SYNTHETIC_FOLDER
 from tinybert_jax.run.held_out import hold_out
 from tinybert_jax.run.recipe import Recipe, Stage
@@ -28,10 +32,11 @@ class Ingredients(NamedTuple):
     tokenizer: Any
     train: Dataset
     augmented: Dataset
-    dev: Dataset
+    dev: Dataset | None
     more_teachers: tuple[Model, ...] = ()
-    held_out: Dataset | None = None  # of `train`'s articles those whose questions the recipe holds out
+    held_out: Dataset | None = None  # of `train`'s articles those whose questions the recipe holds out; a corpus' rows
     candidates: Candidates | None = None  # of the words of `train`, where the recipe augments it
+    has_span_head: bool = True  # the student's checkpoint; without, what is exported is an encoder
 
     def data_of(self, stage: Stage) -> Dataset:
         """The data set of a stage."""
@@ -62,9 +67,11 @@ def prepare(recipe: Recipe, output: Path) -> Ingredients:
             stage.objective.check(student.config, teacher.config)
     settings = tokenizer, recipe.windows, recipe.cache
     train, held_out = _read_training_data(recipe, settings)
-    dev = read_dataset(recipe.dev, *settings, recipe.dev_questions, recipe.seed)
+    dev = recipe.dev and read_dataset(recipe.dev, *settings, recipe.dev_questions, recipe.seed)
     augmented = train if recipe.augmented is None else read_dataset(recipe.augmented, *settings)
-    ingredients = Ingredients(student, teacher, tokenizer, train, augmented, dev, more_teachers, held_out)
+    ingredients = Ingredients(student, teacher, tokenizer, train, augmented, dev or None, more_teachers, held_out)
+    if recipe.corpus:
+        ingredients = ingredients._replace(has_span_head="qa_outputs" in load_stored(source).params)
     if recipe.trim_vocabulary:
         ingredients = _with_trimmed_vocabulary(ingredients, recipe)
     if recipe.augment and recipe.augmented is None and any(stage.augmented for stage in recipe.stages):
@@ -89,6 +96,11 @@ def augment_training_data(recipe: Recipe, ingredients: Ingredients) -> Ingredien
 
 def _read_training_data(recipe: Recipe, settings: tuple[Any, WindowConfig, Path]) -> tuple[Dataset, Dataset | None]:
     """What is trained on, and what is held out of it."""
+    if recipe.train is None:
+        tokenizer, windows, cache = settings
+        text = CorpusText(recipe.corpus, recipe.corpus_column)
+        corpus = load_corpus(text, tokenizer, windows.max_seq_len, cache)
+        return Dataset((), corpus.train, corpus.key), Dataset((), corpus.held_out, corpus.key)
     if not recipe.hold_out_questions:
         return read_dataset(recipe.train, *settings, recipe.train_questions, recipe.seed), None
     examples = sample(read_squad(recipe.train), recipe.train_questions, recipe.seed)
@@ -115,7 +127,7 @@ def _with_trimmed_vocabulary(ingredients: Ingredients, recipe: Recipe) -> Ingred
         tokenizer=tokenizer,
         train=train,
         augmented=train if ingredients.augmented is ingredients.train else cut(ingredients.augmented),
-        dev=cut(ingredients.dev),
+        dev=ingredients.dev and cut(ingredients.dev),
         more_teachers=tuple(trim_vocabulary(model, kept) for model in more),
         held_out=ingredients.held_out and cut(ingredients.held_out),
     )
@@ -123,7 +135,11 @@ def _with_trimmed_vocabulary(ingredients: Ingredients, recipe: Recipe) -> Ingred
 
 def _load_model(name: str, recipe: Recipe, tokenizer: Any) -> Model:
     is_trained = name in recipe.more_teachers or (name == recipe.teacher and not recipe.teacher_stages)
-    model = load_qa_model(name) if is_trained else Model(*load_pretrained(name, seed=recipe.seed))
+    with warnings.catch_warnings():
+        if recipe.corpus:  # whose stages read no head: a random one does no harm, and is not exported
+            warnings.simplefilter("ignore", MissingHeadWarning)
+        must_answer = is_trained and not recipe.corpus
+        model = load_qa_model(name) if must_answer else Model(*load_pretrained(name, seed=recipe.seed))
     config = model.config
     check_ids_fit(name, tokenizer, config.vocab_size)
     if recipe.windows.max_seq_len > config.max_positions:
@@ -140,7 +156,13 @@ def _check_same_vocabulary(student_name: str, student: Any, teacher_name: str, t
         differing = sorted(ours.items() ^ theirs.items())[:3]
         raise UserError(
             f"teacher and student must share one vocabulary, got {len(theirs)} tokens in {teacher_name} and "
-            f"{len(ours)} in {student_name}, different in {differing} …: choose a pair made from the same BERT"
+            f"{len(ours)} in {student_name}, different in {differing} …: choose a pair that has one tokenizer"
+        )
+    ours, theirs = (bare_backend(tokenizer).encode("a", "b").tokens for tokenizer in (student, teacher))
+    if ours != theirs:
+        raise UserError(
+            f"teacher {teacher_name} and student {student_name} must join a question and a text alike, got "
+            f"{' '.join(theirs)} and {' '.join(ours)} for 'a' and 'b'"
         )
     ours, theirs = text_rules(student), text_rules(teacher)
     for part in ours:

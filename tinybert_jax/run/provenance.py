@@ -53,7 +53,7 @@ def describe(
         recipe: what was run.
         student: the student's shape.
         teacher: its teacher's; None where it had none.
-        metrics: "exact", "f1" and their intervals on the recipe's dev data, in percent.
+        metrics: as `ModelCard` has them.
         output: the run's folder, by which the model is named.
     """
     layer_map = None
@@ -61,8 +61,7 @@ def describe(
         if teacher is not None:
             layer_map = stage.objective.describe(student, teacher) or layer_map
     started_from, teachers = student_source(recipe), (*filter(None, [recipe.teacher]), *recipe.more_teachers)
-    datasets = [recipe.train, *filter(None, [recipe.augmented])]
-    measured_on = recipe.dev
+    datasets, measured_on = [*recipe.corpus, *filter(None, [recipe.train, recipe.augmented])], recipe.dev or ""
     if recipe.synthetic is not None:  # what the recipe calls these is no hub id
         started_from, *teachers = (f"generated {Path(name).name}" for name in (started_from, *teachers))
         datasets, measured_on = ["generated text"], "held-out articles of generated text"

@@ -55,8 +55,9 @@ class Recipe:
         teacher: the model it learns from; None where every stage is a `Finetune`.
         train: training data: a SQuAD JSON file, an .arrow file of `augment` or a hub data set
             "owner/name[/configuration][@revision]:split"; or a .jsonl file of questions without labels, for stages that
-            learn from the teacher alone.
-        dev: data the scores are measured on; without labels, agreement with the teacher is.
+            learn from the teacher alone. None where there is a `corpus`.
+        dev: data the scores are measured on; without labels, agreement with the teacher is. None where there is a
+            `corpus`.
         stages: the student's training, in order.
         teacher_stages: training that turns `teacher` into the teacher; none where it is one already.
         compare_undistilled: also train the same student on the labels alone, for as many steps as all stages
@@ -87,6 +88,8 @@ class Recipe:
         seed: decides samples, batches, dropout and fresh heads.
         checkpoint_every: steps between checkpoints.
         log_every: steps between lines of metrics.jsonl.
+        skip_bad_updates: how many of a stage's updates may be left out because their gradients are not finite; with 0
+            the first one ends the run. Not for a stage that accumulates.
         cache: where tokenised data, teachers' logits and augmentations are kept between runs.
         synthetic: generates data and models; `student`, `teacher`, `train` and `dev` are then its own.
         student_from_teacher: makes the student of layers of the trained teacher: "6" evenly spaced ones, "0,2,4" these,
@@ -94,13 +97,16 @@ class Recipe:
         student_positions: the longest row that a student from the teacher can read, in tokens; None for the teacher's.
         trim_vocabulary: leave tokens that the training data does not use out of the tokenizer and of all models; single
             characters stay.
+        corpus: plain text to train on in place of questions: text files and .jsonl files, plain or gzipped, folders,
+            patterns such as "texts/*.txt.gz", or hub data sets with their split, for stages that compare states alone.
+        corpus_column: the field or column of these that holds the text, where they have any.
     """
 
     name: str
     student: str
     teacher: str | None
-    train: str
-    dev: str
+    train: str | None
+    dev: str | None
     stages: tuple[Stage, ...]
     teacher_stages: tuple[Stage, ...] = ()
     compare_undistilled: bool = False
@@ -124,17 +130,26 @@ class Recipe:
     seed: int = 0
     checkpoint_every: int = 500
     log_every: int = 50
+    skip_bad_updates: int = 0
     cache: Path = field(default_factory=default_cache)
     synthetic: SyntheticTask | None = None
     student_from_teacher: str | None = None
     student_positions: int | None = None
     trim_vocabulary: bool = False
+    corpus: tuple[str, ...] = ()
+    corpus_column: str = "text"
 
     def __post_init__(self) -> None:
         least = {"train_questions": 1, "dev_questions": 1, "eval_every": 1, "patience": 1, "seed": 0}
-        check_least(self, **least, eval_batch_size=1, checkpoint_every=1, log_every=1)
+        check_least(self, **least, eval_batch_size=1, checkpoint_every=1, log_every=1, skip_bad_updates=0)
         self._check_held_out()
+        if self.skip_bad_updates and any(stage.accumulate > 1 for stage in (*self.teacher_stages, *self.stages)):
+            raise UserError(
+                f"skip_bad_updates {self.skip_bad_updates} leaves single batches out, and a stage accumulates several "
+                "into an update: leave it out, or accumulate"
+            )
         self._check_student()
+        self._check_corpus()
         if not self.stages:
             raise UserError("a recipe needs at least one stage, got none")
         if self.teacher is None and any(stage.objective.uses_teacher for stage in self.stages):
@@ -147,6 +162,22 @@ class Recipe:
                 f"{', '.join(self.more_teachers)} with teacher_cache {self.teacher_cache!r} and {len(cacheable)} such "
                 f"stages, {sum(cacheable)} able"
             )
+
+    def _check_corpus(self) -> None:
+        if not self.corpus:
+            if self.train is None or self.dev is None:
+                raise UserError("a recipe needs train and dev, or else a corpus: give --train and --dev, or --corpus")
+            return
+        of_questions = "train", "dev", "augmented", "augment", "train_questions", "hold_out_questions", "more_teachers"
+        for name in (*of_questions, "teacher_stages", "compare_undistilled", "synthetic", "trim_vocabulary"):
+            if getattr(self, name):
+                raise UserError(f"a corpus has no questions, and {name} is of such: leave out {name}, or the corpus")
+        for stage in self.stages:
+            if stage.objective.trains_answers:
+                raise UserError(
+                    f"a corpus has no questions, and {stage.objective.tag} trains to answer them: give stages that "
+                    "compare states alone, as intermediate does"
+                )
 
     def _check_held_out(self) -> None:
         share = self.hold_out_questions

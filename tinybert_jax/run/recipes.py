@@ -131,6 +131,28 @@ def finetune_teacher() -> Recipe:
     )
 
 
+def general_distillation() -> Recipe:
+    """Attention and hidden states on plain text, before any task: what a student needs that was not pre-trained.
+
+    `python train.py general-distillation --corpus texts/ --teacher MODEL --student-from-teacher 6 --output runs/gd`
+
+    The published general distillation (Jiao et al. 2020) learns from BERT-base on English Wikipedia for three epochs,
+    in rows of 128 tokens; batch, rate and warm-up are those of its released code. Not run here on that.
+    """
+    recipe = Recipe(
+        name="general-distillation",
+        student="huawei-noah/TinyBERT_General_6L_768D",
+        teacher="google-bert/bert-base-uncased",
+        train=None,
+        dev=None,
+        corpus=("wikimedia/wikipedia/20231101.en:train",),
+        stages=(Stage(objective=Intermediate(), epochs=3, batch_size=32, learning_rate=5e-5, warmup=0.1),),
+        windows=WindowConfig(max_seq_len=128, doc_stride=32),
+        buckets=(128,),
+    )
+    return with_preset(recipe, PAPER)
+
+
 def minilm_3l_squad2() -> Recipe:
     """Six layers to three on real text, small enough for a CPU: both models 384 wide, of BERT's vocabulary.
 
@@ -176,5 +198,6 @@ RECIPES = {
         tinybert_4l_312d_squad2,
         minilm_3l_squad2,
         finetune_teacher,
+        general_distillation,
     )
 }

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 
 from tinybert_jax.data import Epochs
 from tinybert_jax.distill import Finetune, Objective, make_optimizer
-from tinybert_jax.errors import UserError
+from tinybert_jax.distill.optimizer import skipping_bad
 from tinybert_jax.inference import cached_logits
 from tinybert_jax.model import BertForQuestionAnswering, Model, freeze
 from tinybert_jax.model.bert import Params
@@ -98,17 +99,10 @@ def check_stages(recipe: Recipe, ingredients: Ingredients) -> None:
         make_optimizer(stage, stage.steps(epochs_of(stage, recipe, ingredients).steps_per_epoch))
 
 
-def check_changed(name: str, before: Params, after: Params) -> None:
-    """Checks that a stage has changed its model, which no rule can promise of every loss and rate.
-
-    Raises:
-        UserError: not a single parameter differs.
-    """
-    if jax.tree.all(jax.tree.map(np.array_equal, before, after)):
-        raise UserError(
-            f"stage {name} has changed no parameter of its model: its updates were 0, or too small for float32. See "
-            "grad_norm in metrics.jsonl: where it is 0 the objective does not read the model, else raise learning_rate"
-        )
+def optimizer_of(stage: Stage, steps: int, recipe: Recipe) -> optax.GradientTransformation:
+    """The optimiser of a stage of so many steps."""
+    optimizer = make_optimizer(stage, steps)
+    return skipping_bad(optimizer) if recipe.skip_bad_updates else optimizer
 
 
 def undistilled_stage(recipe: Recipe, ingredients: Ingredients) -> Stage:

@@ -31,7 +31,7 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.store.files import read_json, write_json
+from tinybert_jax.store.files import naming, read_json, write_json
 
 # Kind -> what a process that waits for another one says that one computes.
 KINDS = {
@@ -40,6 +40,7 @@ KINDS = {
     "candidates": "the same candidates",
     "glove": "the same GloVe vectors",
     "augmented": "the same augmented data",
+    "corpus": "the same corpus",
 }
 MANIFEST = "manifest.json"
 REMOVED = ".removed."  # begins the names of folders whose content is being removed
@@ -120,7 +121,7 @@ class Entry:
     @contextmanager
     def adding(self) -> Iterator[Path]:
         """Yields an empty folder to write files to; on success each becomes a part under its name."""
-        with tempfile.TemporaryDirectory(prefix=".", dir=self.path) as scratch:
+        with naming(self.path), tempfile.TemporaryDirectory(prefix=".", dir=self.path) as scratch:
             yield Path(scratch)
             for file in sorted(Path(scratch).iterdir()):
                 part = Part.of(file)
@@ -135,7 +136,7 @@ class Entry:
         if not size:
             path.unlink(missing_ok=True)  # a process that has the damaged file mapped keeps it
             path.touch()
-        with path.open("r+b") as file:
+        with naming(path), path.open("r+b") as file:
             file.truncate(size)  # what was written and not recorded does not count
             file.seek(size)
             file.write(content)

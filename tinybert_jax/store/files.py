@@ -18,6 +18,17 @@ _SCRATCH = re.compile(r"\..+\.\w{8}\.tmp")  # what `atomic_path` calls the folde
 
 
 @contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Gives an error of the operating system's that names no file, as that of a full disk, the one being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary sibling of `path` to write a file or a folder to; renames it to `path` on success.
 
@@ -28,7 +39,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     temporary, replaced = scratch / path.name, scratch / "replaced"
     try:
-        yield temporary
+        with naming(path):
+            yield temporary
         if path.is_dir() and temporary.is_dir():  # not replaced in one call: the old one steps aside first
             path.replace(replaced)
         temporary.replace(path)
@@ -38,6 +50,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def check_folder_for(path: Path) -> None:
+    """Checks, before there is anything to write to `path`, that its folder is one to write to, or could be made.
+
+    Raises:
+        UserError: it could not.
+    """
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write {path}: {nearest} is no folder, or may not be written to; name another")
 
 
 def is_scratch(name: str) -> bool:
