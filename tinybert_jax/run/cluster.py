@@ -94,7 +94,7 @@ class Join(Hook):
                 cluster.processes,
                 cluster.process,
                 heartbeat_timeout_seconds=cluster.lost_after,
-                shutdown_timeout_seconds=cluster.lost_after,
+                shutdown_timeout_seconds=60,
             )
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]
