@@ -60,9 +60,11 @@ def test_the_card_says_what_it_is_made_of(run):
         ({"student_from_teacher": "3"}, "layers of the teacher must be 1 to 2, got 3"),
         ({"student_from_teacher": "0,5"}, "must be from 0 to 1, as it has 2, got 0,5"),
         ({"student_positions": 200}, "positions of the student must be 1 to 128, got 200"),
+        ({"student_width": 15}, "width of the student must be a multiple of 8, the units of a teacher's head"),
+        ({"student_width": 8, "student_heads": 3}, "heads of the student must be a divisor of its width 8, got 3"),
         ({"student_positions": 64}, "must be at least windows.max_seq_len = 128, got 64: raise it, or lower"),
     ],
-    ids=["layers", "list", "positions", "windows"],
+    ids=["layers", "list", "positions", "width", "heads", "windows"],
 )
 def test_what_the_teacher_does_not_have_is_refused_before_anything_is_written(recipe, tmp_path, changes, message):
     with pytest.raises(UserError, match=message):

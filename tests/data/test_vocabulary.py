@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
-from tokenizers.models import BPE, Unigram, WordPiece
-from tokenizers.pre_tokenizers import ByteLevel, WhitespaceSplit
+from tokenizers.models import BPE, Unigram, WordLevel, WordPiece
+from tokenizers.pre_tokenizers import ByteLevel, Metaspace, WhitespaceSplit
 from tokenizers.processors import BertProcessing, TemplateProcessing
 
 from tinybert_jax.data import load_tokenizer
@@ -57,8 +57,20 @@ def byte_pairs(draw):
     return tokenizer
 
 
+@st.composite
+def unigrams(draw):
+    """With every character of three and the mark of a space; a fourth is not known."""
+    longer = draw(st.lists(st.text("abc▁", min_size=2, max_size=5), max_size=12))
+    pieces = list(numbered([*SPECIALS, *draw(st.permutations([*"abc▁", *longer]))]))
+    scores = draw(st.lists(st.floats(-20, -1), min_size=len(pieces), max_size=len(pieces)))
+    tokenizer = Tokenizer(Unigram(list(zip(pieces, scores, strict=True)), unk_id=1))
+    tokenizer.pre_tokenizer = Metaspace()
+    tokenizer.add_special_tokens(SPECIALS)
+    return tokenizer
+
+
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
-@given(tokenizer=st.one_of(word_pieces(), byte_pairs()), corpus=texts, others=st.lists(texts, max_size=4))
+@given(tokenizer=st.one_of(word_pieces(), byte_pairs(), unigrams()), corpus=texts, others=st.lists(texts, max_size=4))
 def test_only_texts_that_need_a_missing_token_change_and_none_becomes_unknown(tokenizer, corpus, others):
     used = set(tokenizer.encode(corpus).ids)
     content, kept = trim_pipeline(content_of(tokenizer), used)
@@ -88,6 +100,14 @@ def test_merges_that_lead_to_a_kept_token_are_kept():
     assert list(content["model"]["vocab"]) == [*"abc", "ab", "abc", "bc"]
 
 
+def test_of_a_unigram_model_what_decides_the_unknown_is_kept():
+    pieces = [("<unk>", 0.0), ("ab", -1.0), ("a", -2.0), ("b", -3.0), ("ba", -4.0), ("aba", -9.0), ("xy", -1.0)]
+    content, kept = trim_pipeline(content_of(Tokenizer(Unigram(pieces, unk_id=0))), {1})
+    assert [tuple(pair) for pair in content["model"]["vocab"]] == [*pieces[:4], *pieces[5:]]  # "xy" cannot be spelt
+    assert content["model"]["unk_id"] == 0
+    assert kept.tolist() == [0, 1, 2, 3, 5, 6]
+
+
 PAIR = {"single": "[CLS] $A [SEP]", "pair": "[CLS] $A [SEP] $B [SEP]"}
 PROCESSORS = {
     "template": partial(TemplateProcessing, **PAIR, special_tokens=[("[CLS]", 3), ("[SEP]", 4)]),
@@ -109,8 +129,8 @@ def test_special_tokens_are_put_around_a_text_under_their_new_ids(name):
 
 
 def test_another_kind_of_vocabulary_is_refused():
-    content = content_of(Tokenizer(Unigram([("<unk>", 0.0), ("a", -1.0)], unk_id=0)))
-    with pytest.raises(UserError, match="only a WordPiece or a byte-level BPE vocabulary can be trimmed, got Unigram"):
+    content = content_of(Tokenizer(WordLevel({"a": 0}, unk_token="a")))
+    with pytest.raises(UserError, match=r"only a WordPiece, a .* vocabulary can be trimmed, got WordLevel"):
         trim_pipeline(content, set())
 
 

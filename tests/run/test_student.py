@@ -48,8 +48,8 @@ def test_models_and_training_data_are_the_same_in_fewer_tokens(recipe, tmp_path)
 
 def test_the_card_says_how_the_models_were_changed(recipe):
     assert how_made(recipe) == {}
-    changed = dataclasses.replace(recipe, student_from_teacher="first:1", student_positions=99, trim_vocabulary=True)
+    changed = dataclasses.replace(recipe, student_from_teacher="first:1", student_width=8, trim_vocabulary=True)
     assert how_made(changed) == {
-        "Cut from the teacher": "layers first:1, positions 99",
+        "Cut from the teacher": "layers first:1, width 8",
         "Vocabulary": "trimmed to the tokens of the training data",
     }

@@ -2,14 +2,17 @@
 
 Every text that needs no token left out becomes the same tokens as before. WordPiece takes the longest piece that fits:
 of fewer pieces it is the same one, as long as that one is kept. A byte-level BPE puts pieces together in the order of
-its merges: the merges that lead to a kept token are kept with it, and none of the others made a difference.
+its merges: the merges that lead to a kept token are kept with it, and none of the others made a difference. A unigram
+model takes the likeliest pieces: as long as these are kept, what is left out had lost to them.
 """
 
 import json
+import re
 import tempfile
 import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _REST = ("vocab.txt", "vocab.json", "merges.txt", "added_tokens.json")  # what tokenizer.json says too
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _BLOCK = 1 << 22  # tokens looked at together
 
 
@@ -49,11 +53,11 @@ def trim_tokenizer(tokenizer: "PreTrainedTokenizerFast", used: Iterable[int]) ->
     """Leaves out what no text needs.
 
     Kept are the tokens in use, special and added ones, and all single characters (bytes of a BPE) at the beginning and
-    within a word, so that other texts become shorter pieces and not unknown. A piece of WordPiece's with a character
-    that the vocabulary does not hold by itself is kept for that reason.
+    within a word, so that other texts become shorter pieces and not unknown. A piece with a character that the
+    vocabulary does not hold by itself is kept for that reason.
 
     Args:
-        tokenizer: a WordPiece or a byte-level BPE.
+        tokenizer: a WordPiece, a byte-level BPE or a unigram model.
         used: ids that stay; numbers of no token, rows of a model that it needs, among them.
 
     Raises:
@@ -83,29 +87,46 @@ def trim_pipeline(content: dict[str, Any], used: Collection[int]) -> tuple[dict[
         UserError: as `trim_tokenizer`.
     """
     model = content["model"]
-    vocabulary: dict[str, int] = model["vocab"] if isinstance(model["vocab"], dict) else {}
+    stored = model["vocab"]
+    is_list = isinstance(stored, list)  # a unigram's: pairs of a piece and its score
+    vocabulary = {piece: id_ for id_, (piece, _) in enumerate(stored)} if is_list else stored
     ids = {*used, *(token["id"] for token in content["added_tokens"])}
-    pieces = {piece for piece, id_ in vocabulary.items() if id_ in ids} | {model.get("unk_token")} & vocabulary.keys()
-    if model["type"] == "WordPiece":
-        pieces |= _short_pieces(vocabulary, model["continuing_subword_prefix"])
-        rest = {}
-    elif model["type"] == "BPE":
-        pieces |= {piece for piece in vocabulary if len(piece) == 1}
-        merges = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
-        pieces |= _parts(pieces, merges)
-        rest = {"merges": [merge for merge in merges if "".join(merge) in pieces]}
-    else:
-        raise UserError(
-            f"only a WordPiece or a byte-level BPE vocabulary can be trimmed, got {model['type']}: leave "
-            "trim_vocabulary out"
-        )
-    kept = np.array(sorted(ids | {vocabulary[piece] for piece in pieces}))
+    pieces = {piece for piece, id_ in vocabulary.items() if id_ in ids}
+    more, rest = _needed(model, vocabulary, pieces)
+    kept = np.array(sorted(ids | {vocabulary[piece] for piece in pieces | more}))
     new = {int(old): number for number, old in enumerate(kept)}
-    trimmed = {piece: new[id_] for piece, id_ in vocabulary.items() if piece in pieces}
+    if is_list:
+        rest = {"vocab": [pair for id_, pair in enumerate(stored) if id_ in new], "unk_id": new[model["unk_id"]]}
+    else:
+        rest["vocab"] = {piece: new[id_] for piece, id_ in vocabulary.items() if id_ in new}
     added = [token | {"id": new[token["id"]]} for token in content["added_tokens"]]
     processor = _renumbered(content["post_processor"], new)
-    changed = {"model": model | {"vocab": trimmed} | rest, "added_tokens": added, "post_processor": processor}
-    return content | changed, kept
+    return content | {"model": model | rest, "added_tokens": added, "post_processor": processor}, kept
+
+
+def _needed(
+    model: dict[str, Any], vocabulary: dict[str, int], pieces: set[str]
+) -> tuple[set[str], dict[str, list[tuple[str, ...]]]]:
+    """What is kept beside some pieces, and a BPE's merges."""
+    match model["type"]:
+        case "WordPiece":
+            prefix = model["continuing_subword_prefix"]
+            return _short_pieces(vocabulary, prefix) | {model["unk_token"]} & vocabulary.keys(), {}
+        case "Unigram":
+            # What is unknown counts as less likely than the least likely piece.
+            lowest, _ = min(model["vocab"], key=itemgetter(1))
+            in_bytes = {piece for piece in vocabulary if model.get("byte_fallback") and _BYTE.fullmatch(piece)}
+            unknown = {piece for piece, id_ in vocabulary.items() if id_ == model["unk_id"]}
+            return _short_pieces(vocabulary, "") | {lowest} | in_bytes | unknown, {}
+        case "BPE":
+            more = {piece for piece in vocabulary if len(piece) == 1} | {model["unk_token"]} & vocabulary.keys()
+            merges = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
+            more |= _parts(pieces | more, merges)
+            return more, {"merges": [merge for merge in merges if "".join(merge) in pieces | more]}
+    raise UserError(
+        f"only a WordPiece, a byte-level BPE or a unigram vocabulary can be trimmed, got {model['type']}: leave "
+        "trim_vocabulary out"
+    )
 
 
 def _short_pieces(vocabulary: Collection[str], prefix: str) -> set[str]:

@@ -10,6 +10,7 @@ from tinybert_jax.model.bert import (
 )
 from tinybert_jax.model.config import BertConfig
 from tinybert_jax.model.cut import cut_student, layers_of, trim_vocabulary
+from tinybert_jax.model.narrow import narrow_student
 from tinybert_jax.model.ops.frozen import freeze
 from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.model.pretrained import Model, load_pretrained, load_qa_model, save_pretrained
@@ -29,6 +30,7 @@ __all__ = [
     "load_pretrained",
     "load_qa_model",
     "masked_logits",
+    "narrow_student",
     "save_pretrained",
     "trim_vocabulary",
 ]

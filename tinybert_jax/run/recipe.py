@@ -94,6 +94,8 @@ class Recipe:
         synthetic: generates data and models; `student`, `teacher`, `train` and `dev` are then its own.
         student_from_teacher: makes the student of layers of the trained teacher: "6" evenly spaced ones, "0,2,4" these,
             counted from 0, "first" or "last" half of them, or so many, "first:4".
+        student_width: hidden units of a student from the teacher; None for the teacher's.
+        student_heads: its attention heads; None for as many of the teacher's width as fit.
         student_positions: the longest row that a student from the teacher can read, in tokens; None for the teacher's.
         trim_vocabulary: leave tokens that the training data does not use out of the tokenizer and of all models; single
             characters stay.
@@ -134,6 +136,8 @@ class Recipe:
     cache: Path = field(default_factory=default_cache)
     synthetic: SyntheticTask | None = None
     student_from_teacher: str | None = None
+    student_width: int | None = None
+    student_heads: int | None = None
     student_positions: int | None = None
     trim_vocabulary: bool = False
     corpus: tuple[str, ...] = ()
@@ -200,13 +204,15 @@ class Recipe:
             )
 
     def _check_student(self) -> None:
-        layers, positions = self.student_from_teacher, self.student_positions
+        layers = self.student_from_teacher
         if layers is not None and self.teacher is None:
             raise UserError(f"student_from_teacher {layers} needs a teacher, got none: give --teacher")
-        if positions is not None and layers is None:
-            raise UserError(
-                f"student_positions {positions} shapes a student that is made of its teacher: give student_from_teacher"
-            )
+        for name in ("student_width", "student_heads", "student_positions"):
+            value = getattr(self, name)
+            if value is not None and layers is None:
+                raise UserError(
+                    f"{name} {value} shapes a student that is made of its teacher: give student_from_teacher"
+                )
 
     @property
     def batch_lengths(self) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """The student of a recipe that makes one of its teacher."""
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.model import Model, cut_student, layers_of
+from tinybert_jax.model import Model, cut_student, layers_of, narrow_student
 from tinybert_jax.run.recipe import Recipe
 
 
@@ -31,14 +31,20 @@ def student_of(recipe: Recipe, teacher: Model | None) -> Model | None:
             "--windows.max-seq-len"
         )
     layers = layers_of(recipe.student_from_teacher, teacher.config.num_hidden_layers)
-    return cut_student(teacher, layers, positions)
+    student = cut_student(teacher, layers, positions)
+    width, heads = recipe.student_width, recipe.student_heads
+    if width is None and heads is None:
+        return student
+    return narrow_student(student, teacher.config.hidden_size if width is None else width, heads)
 
 
 def how_made(recipe: Recipe) -> dict[str, str]:
     """What the recipe changed of the models that it names, for the model card."""
     made = {}
     if recipe.student_from_teacher is not None:
-        parts = {"layers": recipe.student_from_teacher, "positions": recipe.student_positions}
+        parts = {"layers": recipe.student_from_teacher} | {
+            name: getattr(recipe, f"student_{name}") for name in ("width", "heads", "positions")
+        }
         made["Cut from the teacher"] = ", ".join(f"{name} {value}" for name, value in parts.items() if value)
     if recipe.trim_vocabulary:
         made["Vocabulary"] = "trimmed to the tokens of the training data"
