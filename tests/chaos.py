@@ -2,13 +2,14 @@
 
     python -m tests.chaos --kills 20
 
-A kill is SIGKILL, at a moment of the run's work drawn evenly: while data are generated, windows and logits cached, in
-any stage of any model, while checkpoints, results and the export are written. What a run leaves must be the same to
+A kill is SIGKILL, at a moment of the run's work drawn evenly: while data are generated, windows and logits cached,
+while a model trains or answers, checkpoints, results and the export are written. What a run leaves must be the same to
 the bit: every model's weights and answers, the scores, and each line of figures but for its steps a second. A run that
 finishes before it is killed is compared as well, and the next one begins.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import random
@@ -19,20 +20,46 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.test_train import ROOT, tiny_arguments
+from tinybert_jax.distill import Prediction
+from tinybert_jax.run.recipe import Recipe, Stage
+from tinybert_jax.run.recipe_file import write_recipe
+from tinybert_jax.run.recipes import quickstart
+from tinybert_jax.synthetic.generate import SyntheticConfig
 from tinybert_jax.tracking import METRICS_FILE
 
-_STEPS = ["--stages.0.max-steps", "20", "--teacher-stages.0.max-steps", "10", "--stages.1.max-steps", "10"]
+ROOT = Path(__file__).parents[1]
 _BITWISE = ["*.safetensors", "predictions.json", "metrics.json", "ingredients.json"]
 
 
 def start(output: Path, cache: Path) -> "subprocess.Popen[str]":
     """Starts the run, and waits until it is at work in its folder."""
-    arguments = tiny_arguments(cache, *_STEPS, "--output", str(output))
-    process = subprocess.Popen([sys.executable, "train.py", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    file = cache.with_suffix(".json")
+    write_recipe(file, dataclasses.replace(_recipe(), cache=cache))
+    command = [sys.executable, "train.py", str(file), "--output", str(output)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not _is_at_work(process.pid, output):
         time.sleep(0.01)
     return process
+
+
+def _recipe() -> Recipe:
+    """Generated data; a student that learns from an untrained teacher's logits, which are cached."""
+    recipe = quickstart()
+    assert recipe.synthetic is not None
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    models = {name: dataclasses.replace(getattr(recipe.synthetic, name), **shape) for name in ("teacher", "student")}
+    data = SyntheticConfig(train_articles=2, dev_articles=1, paragraphs_per_article=3)
+    return dataclasses.replace(
+        recipe,
+        synthetic=dataclasses.replace(recipe.synthetic, data=data, **models),
+        teacher_stages=(),
+        stages=(Stage(objective=Prediction(), batch_size=4, epochs=100, max_steps=60, learning_rate=1e-3),),
+        compare_undistilled=False,
+        windows=dataclasses.replace(recipe.windows, max_seq_len=128),
+        buckets=(128,),
+        log_every=5,
+        checkpoint_every=5,
+    )
 
 
 def _is_at_work(pid: int, output: Path) -> bool:

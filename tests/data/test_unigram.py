@@ -11,6 +11,7 @@ from tests.data.multilingual import SENTENCES, texts, write_unigram
 from tests.data.windows_by_hand import example
 from tinybert_jax.data import WindowConfig, build_windows, load_tokenizer
 from tinybert_jax.data.tokenizer import text_rules, tokenizer_digest
+from tinybert_jax.data.vocabulary import trim_tokenizer, used_tokens
 from tinybert_jax.errors import UserError
 
 TEXTS = texts(200)
@@ -225,3 +226,13 @@ def test_a_sentencepiece_model_alone_is_named_with_the_way_out(tmp_path):
     (tmp_path / "sentencepiece.bpe.model").write_bytes(b"\n")
     with pytest.raises(UserError, match=r"sentencepiece\.bpe\.model cannot be read, so write a tokenizer\.json"):
         load_tokenizer(tmp_path)
+
+
+def test_a_trimmed_vocabulary_cuts_its_texts_as_before(unigram):
+    some = [example("a", text) for text in TEXTS[:20]]
+    whole = build_windows(some, unigram, WindowConfig())
+    tokenizer, kept = trim_tokenizer(unigram, used_tokens(whole))
+    assert len(tokenizer) < len(unigram)
+    trimmed = build_windows(some, tokenizer, WindowConfig())
+    np.testing.assert_array_equal(kept[trimmed.tokens], whole.tokens)
+    np.testing.assert_array_equal(trimmed.offsets, whole.offsets)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tinybert_jax.data import Epochs
+from tinybert_jax.data import Dataset, Epochs
 from tinybert_jax.errors import NotFinite, UserError
 from tinybert_jax.model.bert import Params
 from tinybert_jax.run.checkpoints import Checkpointing, Checkpoints
@@ -58,12 +58,19 @@ def divergence_told(stage: Stage, ingredients: Ingredients, epochs: Epochs, chec
     try:
         yield
     except NotFinite as error:
-        data = ingredients.data_of(stage)
-        questions = {data.examples[int(i)].id: None for i in data.windows.example[epochs.windows_at(error.step - 1)]}
+        read = _read_in(ingredients.data_of(stage), epochs.windows_at(error.step - 1))
         raise UserError(
-            f"{error}. The step's questions: {', '.join(questions)}. {checkpoints.last}, from which the same command "
+            f"{error}. The step's {read}. {checkpoints.last}, from which the same command "
             "continues; --skip-bad-updates N has it leave out up to N updates whose gradients are not finite"
         ) from error
+
+
+def _read_in(data: Dataset, windows: np.ndarray) -> str:
+    """What some windows are of, in words."""
+    if not data.examples:
+        return f"rows of the corpus: {', '.join(map(str, windows.tolist()))}"
+    questions = dict.fromkeys(data.examples[int(i)].id for i in data.windows.example[windows])
+    return f"questions: {', '.join(questions)}"
 
 
 def check_trained(name: str, before: Params, after: Params, steps: int) -> None:
