@@ -36,7 +36,7 @@ def train_scripted(recipe, output, known, *hooks):
         return type("Found", (), {"metrics": dict.fromkeys(("exact", "f1"), SCRIPT[step // 2 - 1])})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(held_out, "JaxNetwork", lambda model: model.params)
+        patch.setattr(held_out, "JaxNetwork", lambda model, mesh: model.params)
         patch.setattr(held_out, "evaluate", scripted_evaluate)
         train.train(dataclasses.replace(recipe, keep="best", patience=3), output, hooks=hooks)
 
