@@ -117,7 +117,7 @@ def _plan_stage(
     epochs = epochs_of(stage, recipe, ingredients, logits)
     steps = stage.steps(copies * epochs.steps_per_epoch)
     lengths = Counter(epochs.length_at(step) for step in range(min(steps, epochs.steps_per_epoch)))
-    measured = _measure_steps(stage, steps, student, teacher, epochs, bool(cached))
+    measured = _measure_steps(stage, steps, student, teacher, epochs, bool(cached), recipe.shard_teacher)
     mean = sum(measured.seconds[length] * count for length, count in lengths.items()) / lengths.total()
     teachers = (teacher, *ingredients.more_teachers) if cached and teacher else ()
     return StagePlan(
@@ -141,10 +141,10 @@ class _Measured(NamedTuple):
 
 
 def _measure_steps(
-    stage: Stage, steps: int, student: Model, teacher: Model | None, epochs: Epochs, cached: bool
+    stage: Stage, steps: int, student: Model, teacher: Model | None, epochs: Epochs, cached: bool, shard: bool
 ) -> _Measured:
     mesh, key, optimizer = data_mesh(), jax.random.key(0), make_optimizer(stage, steps)
-    projection, teacher_params, teacher_network = teaching(stage.objective, student, teacher, cached, key)
+    projection, teacher_params, teacher_network = teaching(stage.objective, student, teacher, cached, key, shard=shard)
     step = make_train_step(student.network, teacher_network, stage.objective, optimizer)
     state = create_state(student.params, projection, optimizer, mesh)
     first = {}

@@ -13,10 +13,11 @@ from tinybert_jax.distill.optimizer import skipping_bad
 from tinybert_jax.inference import cached_logits
 from tinybert_jax.model import BertForQuestionAnswering, Model, freeze
 from tinybert_jax.model.bert import Params
+from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.run.labels import check_labels
 from tinybert_jax.run.prepare import Ingredients
 from tinybert_jax.run.recipe import Recipe, Stage
-from tinybert_jax.sharding import data_mesh, replicate
+from tinybert_jax.sharding import data_mesh, replicate, split
 
 
 class Teaching(NamedTuple):
@@ -24,7 +25,7 @@ class Teaching(NamedTuple):
 
     Attributes:
         projection: the objective's own parameters, before training.
-        params: the teacher's, on every device; None where the batches bring its logits.
+        params: the teacher's, on the devices; None where the batches bring its logits.
         network: what they are parameters of; likewise.
     """
 
@@ -33,7 +34,9 @@ class Teaching(NamedTuple):
     network: BertForQuestionAnswering | None = None
 
 
-def teaching(objective: Objective, student: Model, teacher: Model | None, cached: bool, key: jax.Array) -> Teaching:
+def teaching(
+    objective: Objective, student: Model, teacher: Model | None, cached: bool, key: jax.Array, *, shard: bool = False
+) -> Teaching:
     """Puts the teacher on the devices, and draws the projections to it.
 
     Args:
@@ -42,6 +45,7 @@ def teaching(objective: Objective, student: Model, teacher: Model | None, cached
         teacher: the model it learns from; None only where the objective uses none.
         cached: whether the batches bring the teacher's logits.
         key: of the projections.
+        shard: each device keeps a part of the teacher.
     """
     if not objective.uses_teacher:
         return Teaching()
@@ -49,7 +53,10 @@ def teaching(objective: Objective, student: Model, teacher: Model | None, cached
     projection = objective.init_projection(key, student.config, teacher.config)
     if cached:
         return Teaching(projection)
-    return Teaching(projection, replicate(freeze(teacher.params, teacher.config.dtype), data_mesh()), teacher.network)
+    mesh, params, network = data_mesh(), freeze(teacher.params, teacher.config.dtype), teacher.network
+    if not shard:
+        return Teaching(projection, replicate(params, mesh), network)
+    return Teaching(projection, split(params, mesh), network.clone(platform=Platform(split_over=mesh)))
 
 
 def cached_logits_of(
