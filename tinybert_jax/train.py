@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 import jax
 
 from tinybert_jax.data.prefetch import prefetch
-from tinybert_jax.distill import create_state, make_train_step
 from tinybert_jax.errors import run_script
 from tinybert_jax.interrupt import held_signals, stop_signals
 from tinybert_jax.model import Model
@@ -42,14 +41,7 @@ from tinybert_jax.run.prepare import Ingredients, augment_training_data, prepare
 from tinybert_jax.run.recipe import Recipe, Stage
 from tinybert_jax.run.results import CHECKPOINTS, FINAL, conclude, export, finish, finished, score
 from tinybert_jax.run.runtime import configure
-from tinybert_jax.run.stages import (
-    cached_logits_of,
-    check_stages,
-    epochs_of,
-    optimizer_of,
-    teaching,
-    undistilled_stage,
-)
+from tinybert_jax.run.stages import cached_logits_of, check_stages, epochs_of, program_of, undistilled_stage
 from tinybert_jax.run.student import student_of
 from tinybert_jax.sharding import data_mesh, local_rows, shard_rows
 
@@ -114,18 +106,16 @@ def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | Non
     cached = in_turn(lambda: cached_logits_of(teacher, stage, recipe, ingredients), run.output / OWNER)
     epochs = epochs_of(stage, recipe, ingredients, cached)
     steps = stage.steps(epochs.steps_per_epoch)
-    optimizer = optimizer_of(stage, steps, recipe)
     key = jax.random.fold_in(jax.random.key(recipe.seed), zlib.crc32(name.encode()))
-    taught = teaching(stage.objective, student, teacher, bool(cached), key, shard=recipe.shard_teacher)
-    train_step = make_train_step(student.network, taught.network, stage.objective, optimizer)
+    program = program_of(stage, steps, student, teacher, recipe, cached=bool(cached), key=key)
 
     with (
         held_signals() as signals,
         Checkpoints(folder / CHECKPOINTS) as checkpoints,
         divergence_told(stage, ingredients, epochs, checkpoints),
     ):
-        start, state = checkpoints.restore(create_state(student.params, taught.projection, optimizer, mesh))
-        own = own_hooks(recipe, ingredients, checkpoints, taught, state.params)
+        start, state = checkpoints.restore(program.fresh_state())
+        own = own_hooks(recipe, ingredients, checkpoints, program.taught, state.params)
         stage_run = StageRun(folder.parent, folder.name, stage, student.network, steps, start)
         rows = local_rows(stage.batch_size, mesh)
         batches = prefetch(shard_rows(epochs.batch_at(step, rows), mesh) for step in range(start, steps))
@@ -133,7 +123,7 @@ def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | Non
             for done, batch in enumerate(batches, start=start + 1):
                 if own.evaluation.finished or asked_to_stop(done, hooks.finished):
                     break
-                state, metrics = train_step(state, taught.params, batch, key)
+                state, metrics = program.step(state, program.taught.params, batch, key)
                 hooks.step(done, state, metrics)
         if asked_to_stop(0):
             checkpoints.save(int(state.step), state)

@@ -1,6 +1,7 @@
 """What a stage trains on: its batches, and its teacher, or the logits of it where those are all it needs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -8,8 +9,9 @@ import numpy as np
 import optax
 
 from tinybert_jax.data import Epochs
-from tinybert_jax.distill import Finetune, Objective, make_optimizer
+from tinybert_jax.distill import Finetune, Objective, TrainState, create_state, make_optimizer, make_train_step
 from tinybert_jax.distill.optimizer import skipping_bad
+from tinybert_jax.distill.step import TrainStep
 from tinybert_jax.inference import cached_logits
 from tinybert_jax.model import BertForQuestionAnswering, Model, freeze
 from tinybert_jax.model.bert import Params
@@ -57,6 +59,30 @@ def teaching(
     if not shard:
         return Teaching(projection, replicate(params, mesh), network)
     return Teaching(projection, split(params, mesh), network.clone(platform=Platform(split_over=mesh)))
+
+
+class Program(NamedTuple):
+    """A stage's training step.
+
+    Attributes:
+        step: as `make_train_step` has it.
+        fresh_state: makes the state before its first call.
+        taught: whose `params` it takes.
+    """
+
+    step: TrainStep
+    fresh_state: Callable[[], TrainState]
+    taught: Teaching
+
+
+def program_of(
+    stage: Stage, steps: int, student: Model, teacher: Model | None, recipe: Recipe, *, cached: bool, key: jax.Array
+) -> Program:
+    """The step of a stage of so many; the other arguments are as `teaching` has them."""
+    optimizer = optimizer_of(stage, steps, recipe)
+    taught = teaching(stage.objective, student, teacher, cached, key, shard=recipe.shard_teacher)
+    step = make_train_step(student.network, taught.network, stage.objective, optimizer)
+    return Program(step, partial(create_state, student.params, taught.projection, optimizer, data_mesh()), taught)
 
 
 def cached_logits_of(
