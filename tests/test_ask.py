@@ -123,7 +123,7 @@ def test_a_file_of_questions(folder, tmp_path, monkeypatch, capsys):
         (["--context", "c", "--question", "q", "--top-k", "0"], "--top-k must be at least 1, got 0"),
         (
             ["--context", "c", "--question", "q", "--threshold", "nan"],
-            "null_threshold must be a finite number",
+            "^threshold must be a finite number",
         ),
         (["--context-file", "missing.txt", "--question", "q"], "cannot read missing.txt"),
         (["--jsonl", "missing.jsonl", "--output", "y"], "cannot read missing.jsonl"),

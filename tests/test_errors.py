@@ -1,11 +1,13 @@
 import errno
+import math
 import re
 import warnings
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
 
-from tinybert_jax.errors import UserError, check, check_least, run_script
+from tinybert_jax.errors import UserError, check, check_least, check_numbers, run_script
 
 
 def test_a_rule_that_holds_is_silent():
@@ -22,6 +24,36 @@ def test_a_broken_rule_is_stated_with_the_value():
 def test_a_field_below_its_least_value_is_named(value):
     with pytest.raises(UserError, match=f"^steps must be at least 1, got {value}$"):
         check_least(SimpleNamespace(steps=value), steps=1)
+
+
+@dataclass
+class Figures:
+    rate: float | None = 0.5
+    limit: float = math.inf
+    steps: int = 2**31 - 1
+    buckets: tuple[int, ...] = (8, 16)
+    name: str = "1e999"
+    is_on: bool = True
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rate": math.nan}, "rate must be a finite number, got nan"),
+        ({"rate": -math.inf}, "rate must be a finite number, got -inf"),
+        ({"rate": 1e39}, "rate must be at most 3.4e[+]38, got 1e[+]39"),
+        ({"limit": math.nan}, "limit must be a number, got nan"),
+        ({"steps": 2**31}, "steps must be at most 2147483647, got 2147483648"),
+        ({"steps": -(10**30)}, "steps must be at most 2147483647, got -10+$"),
+        ({"buckets": (8, 10**12)}, "buckets must be at most 2147483647, got 10+$"),
+    ],
+    ids=["nan", "infinite", "beyond-float32", "limit-nan", "beyond-int32", "below-int32", "in-a-tuple"],
+)
+def test_numbers_that_no_array_can_hold_are_named(change, said):
+    check_numbers(Figures(), but=("limit",))
+    check_numbers(Figures(rate=None, limit=1.0))
+    with pytest.raises(UserError, match=said):
+        check_numbers(Figures(**change), but=("limit",))
 
 
 @pytest.mark.parametrize(

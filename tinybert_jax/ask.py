@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from tinybert_jax.errors import UserError, run_script
+from tinybert_jax.errors import UserError, check_least, check_numbers, run_script
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.scoring.spans import NoAnswer
 
@@ -88,6 +88,8 @@ def ask(arguments: Arguments) -> None:
 
 
 def _check(arguments: Arguments) -> None:
+    check_numbers(arguments)
+    check_least(arguments, max_answer_len=1, batch_size=1)
     sources = [arguments.context is not None, bool(arguments.context_file), arguments.jsonl is not None]
     if sum(sources) != 1:
         raise UserError("give one of --context TEXT, --context-file FILES and --jsonl FILE, and only one")

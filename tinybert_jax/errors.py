@@ -1,15 +1,19 @@
 """The one exception that means "the input is at fault", and how a script ends on it."""
 
+import dataclasses
 import errno
+import math
 import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 from tinybert_jax.interrupt import Stopped, stop_signals
 
+_LARGEST_INT, _LARGEST_FLOAT = 2**31 - 1, 3.4e38  # of 32 bits each, as arrays have them
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -43,6 +47,28 @@ def check(field: str, value: object, holds: bool, rule: str) -> None:
     """
     if not holds:
         raise UserError(f"{field} must be {rule}, got {value}")
+
+
+def check_numbers(settings: Any, but: Collection[str] = ()) -> None:
+    """Checks what holds for every number among a dataclass's fields: it is finite, and an array can hold it.
+
+    Args:
+        settings: the dataclass; of a tuple every item is checked, and what is no number is passed over.
+        but: fields that may be infinite.
+
+    Raises:
+        UserError: a field is not a number, or too large.
+    """
+    for field in (field.name for field in dataclasses.fields(settings)):
+        value = getattr(settings, field)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and field in but:
+                check(field, number, not math.isnan(number), "a number")
+            elif isinstance(number, float):
+                check(field, number, math.isfinite(number), "a finite number")
+                check(field, number, abs(number) <= _LARGEST_FLOAT, f"at most {_LARGEST_FLOAT}")
+            elif isinstance(number, int):
+                check(field, number, abs(number) <= _LARGEST_INT, f"at most {_LARGEST_INT}")
 
 
 def check_least(settings: object, **least: float) -> None:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from tinybert_jax.data import Dataset, Example, WindowConfig, build_windows, read_squad
-from tinybert_jax.errors import UserError, run_script
+from tinybert_jax.errors import UserError, check_least, check_numbers, run_script
 from tinybert_jax.extras import require
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.report.systems import System, of_model, of_predictions
@@ -168,6 +168,8 @@ class Arguments:
 
 
 def _check(arguments: Arguments) -> None:
+    check_numbers(arguments)
+    check_least(arguments, batch_size=1)
     if bool(arguments.model) == (arguments.predictions is not None):
         raise UserError("give either a MODEL or --predictions FILE, and not both")
     if arguments.against is not None and (arguments.null_odds is not None or arguments.threshold != 1.0):

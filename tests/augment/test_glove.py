@@ -1,5 +1,6 @@
 import gzip
 import os
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -361,3 +362,14 @@ def test_fewer_than_count(random_glove):
 def test_of_a_word_that_repeats_the_first_row_counts(load):
     glove = load("a 1 0\nb 0 1\na 0 1\nb 1 0\nc 1 0.1\n")
     assert nearest_words(glove, ["a", "b"], 5, anything) == {"a": ["c", "b"], "b": ["c", "a"]}
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_line_without_an_end_is_never_held(load, tmp_path, pack):
+    (tmp_path / "vectors.txt").write_bytes(pack(b"0" * 20_000_000))
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"line 1 must hold a word .* got b'0+' \(0 numbers\)"):
+        load_glove(tmp_path / "vectors.txt", tmp_path / "cache")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10_000_000

@@ -247,6 +247,24 @@ def test_the_largest_id_counts(folder):
     check_ids_fit("m", tokenizer, 8)
 
 
+@pytest.mark.parametrize(
+    ("id_", "said"),
+    [
+        (5, "got 5 for '[A-Za-z]+', the id of '[A-Za-z]+' too"),
+        (2**31, "got 2147483648 for 'Hello', which no array"),
+        (-1, "cannot load"),
+    ],
+    ids=["repeated", "beyond-int32", "negative"],
+)
+def test_ids_that_cannot_be_used_are_named(folder, tmp_path, id_, said):
+    own = tokenizer_json(folder, tmp_path / "own")
+    content = json.loads((own / "tokenizer.json").read_text())
+    content["model"]["vocab"]["Hello"] = id_
+    (own / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=said):
+        load_tokenizer(own)
+
+
 def test_an_added_token_counts(folder, tmp_path):
     added = {"id": 12, "content": "<new>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": True}
     own = tokenizer_json(folder, tmp_path / "own")

@@ -1,6 +1,8 @@
 import jax
 import numpy as np
+import pytest
 
+from tinybert_jax.errors import UserError
 from tinybert_jax.inference import JaxNetwork
 from tinybert_jax.inference.predict import _read_later, predict_blocks, predict_logits
 from tinybert_jax.model import forward
@@ -28,6 +30,11 @@ def test_blocks_are_the_parts_of_the_whole(model, windows_of):
     blocks = list(predict_blocks(network, windows, block=5, **settings))
     assert [len(block) for block in blocks] == [windows.row_splits[5], windows.row_splits[8] - windows.row_splits[5]]
     np.testing.assert_array_equal(np.concatenate(blocks), predict_logits(network, windows, **settings))
+
+
+def test_a_batch_that_no_memory_holds_is_refused(model, windows_of):
+    with pytest.raises(UserError, match=r"batch_size must be at most .* got 2147483647"):
+        predict_logits(JaxNetwork(model), windows_of([8]), batch_size=2**31 - 1, buckets=(32,))
 
 
 def test_a_result_is_read_once_later_ones_are_dispatched():

@@ -237,6 +237,13 @@ def test_a_missing_head_is_drawn_from_the_seed(tmp_path, config, params, head):
     assert 0 < np.std(first[kernel]) < 0.05  # normal(0.02)
 
 
+def test_a_fresh_head_is_made_only_for_an_encoder_that_fits(tmp_path, config, params):
+    tensors = as_theirs({"bert": params["bert"]})
+    folder = write_model(tmp_path / "m", config, tensors, hidden_size=2**30, num_attention_heads=1)
+    with pytest.raises(UserError, match=r"LayerNorm\.bias: config\.json says \(1073741824,\), the tensor is"):
+        load_pretrained(folder)
+
+
 def test_names_of_data_parallel_are_read_and_said(tmp_path, config, params):
     tensors = {f"module.{name}": tensor for name, tensor in as_theirs(params).items()}
     with pytest.warns(UserWarning, match="names begin with 'module.': read without it"):
@@ -360,12 +367,25 @@ def test_a_shard_elsewhere_is_refused(tmp_path, config, params, shard, index):
 
 
 def test_a_shard_that_the_hubs_cache_links_to_is_read(tmp_path, config, params):
+    blobs, snapshot = tmp_path / "models--a--b" / "blobs", tmp_path / "models--a--b" / "snapshots" / "0f"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    write_shards(blobs, params)
+    write_json(snapshot / "config.json", config.to_transformers())
+    for path in blobs.glob("model*"):
+        (snapshot / path.name).symlink_to(path)
+    assert_same(load_pretrained(snapshot)[1], params)
+
+
+def test_a_shard_that_links_out_of_the_folder_is_refused(tmp_path, config, params):
     (tmp_path / "m").mkdir()
-    write_shards(tmp_path, params)
     write_json(tmp_path / "m" / "config.json", config.to_transformers())
-    for path in tmp_path.glob("model*"):
-        (tmp_path / "m" / path.name).symlink_to(path)
-    assert_same(load_pretrained(tmp_path / "m")[1], params)
+    write_shards(tmp_path / "m", params)
+    shard = sorted((tmp_path / "m").glob("model-*"))[0]
+    shard.rename(tmp_path / "elsewhere")
+    shard.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=rf"{shard} must be a file of its folder, got a link to .*/elsewhere"):
+        load_pretrained(tmp_path / "m")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model-00002-of-00002.safetensors"])
@@ -455,6 +475,8 @@ def test_a_folder_without_weights_is_refused(tmp_path, config):
         ('{"num_hidden_layers": 2.0}', "config.json: num_hidden_layers must be a whole number, got 2.0"),
         ('{"layer_norm_eps": "1e-12"}', "config.json: layer_norm_eps must be a finite number, got '1e-12'"),
         ('{"layer_norm_eps": NaN}', "config.json: layer_norm_eps must be a finite number, got nan"),
+        ('{"num_hidden_layers": 1000000000}', "config.json: num_hidden_layers must be at most 1000, got 1000000000"),
+        ('{"vocab_size": 1000000000000}', "config.json: vocab_size must be at most 2147483647, got 1000000000000"),
         ('{"is_decoder": true}', "config.json: is_decoder must be false, got True"),
     ],
 )

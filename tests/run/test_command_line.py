@@ -95,6 +95,34 @@ def test_help_lists_the_recipes_and_a_recipe_s_help_its_flags(capsys):
     assert "A generated task, end to end" in said
 
 
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--stages.0.learning-rate", "nan"),
+        ("--stages.0.learning-rate", "inf"),
+        ("--stages.0.batch-size", "1e9"),
+        ("--stages.1.objective.temperature", "inf"),
+        ("--stages.0.objective.hidden-weight", "1e300"),
+        ("--stages.0.rule.eps", "inf"),
+        ("--stages.0.epochs", "99999999999"),
+        ("--seed", "-1"),
+        ("--seed", "2147483648"),
+        ("--buckets", "-8"),
+        ("--windows.doc-stride", "99999999999"),
+        ("--answers.max-answer-len", "1000000000"),
+        ("--answers.null-threshold", "-inf"),
+        ("--hold-out-questions", "nan"),
+        ("--max-seconds", "nan"),
+    ],
+)
+def test_a_figure_out_of_range_is_refused_before_there_is_a_folder(own, tmp_path, capsys, flag, value):
+    with pytest.raises((UserError, SystemExit)) as ended:
+        parse([own[1], flag, value, "--output", str(tmp_path / "run")])
+    said = str(ended.value) + capsys.readouterr().err
+    assert flag.split(".")[-1].strip("-").replace("-", "_") in said.replace("-", "_")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_misspelt_flag_ends_with_status_2(capsys):
     with pytest.raises(SystemExit) as ended:
         parse(["quickstart", "--sead", "1", "--output", "x"])

@@ -40,6 +40,17 @@ def test_a_recipe_augments_by_itself(recipe, tmp_path, paragraphs):
     assert len(ingredients.train.examples) == len(read_squad(recipe.train))
 
 
+@pytest.mark.parametrize("field", ["eval_batch_size", "stages.1.batch_size"])
+def test_a_batch_that_no_memory_holds_is_refused(recipe, tmp_path, field):
+    huge = {field.split(".")[-1]: 2**31 - 1}
+    if field.startswith("stages"):
+        huge = {"stages": (recipe.stages[0], dataclasses.replace(recipe.stages[1], **huge))}
+    with pytest.raises(
+        UserError, match=f"{field} must be at most .* bytes or more, and the devices have .* got 2147483647"
+    ):
+        prepare(dataclasses.replace(recipe, **huge), tmp_path / "run")
+
+
 def test_stage_0_happens_once(recipe, tmp_path, monkeypatch):
     first = augment_training_data(recipe, prepare(recipe, tmp_path / "run"))
     monkeypatch.setattr(pipeline, "write_copies", lambda *_: pytest.fail("drawn again"))

@@ -215,3 +215,5 @@ def test_logits_that_are_not_finite():
 def test_config_is_checked(setting):
     with pytest.raises(UserError, match=f"{setting} must be at least 1, got 0"):
         AnswerConfig(**{setting: 0})
+    with pytest.raises(UserError, match=f"{setting} must be at most 10000, got 1000000000"):
+        AnswerConfig(**{setting: 10**9})

@@ -1,3 +1,4 @@
+import gzip
 import json
 import shutil
 import stat
@@ -5,7 +6,7 @@ import stat
 import pytest
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.store.files import atomic_path, check_folder_for, is_scratch, read_json, sweep, write_json
+from tinybert_jax.store.files import atomic_path, check_folder_for, is_scratch, read_json, reading, sweep, write_json
 
 
 def names(folder):
@@ -163,3 +164,20 @@ def test_a_folder_that_could_not_be_made_is_told_before(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*/file/deep/metrics.json: .*/file is no folder"):
         check_folder_for(tmp_path / "file" / "deep" / "metrics.json")
+
+
+def test_a_gzip_that_unpacks_to_more_than_allowed_is_refused_while_it_is_read(tmp_path):
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(b"line\n" * 3_000_000))
+    with reading(path, most=15_000_000) as file:
+        assert file.read() == b"line\n" * 3_000_000
+    with reading(path) as file:
+        assert sum(line == b"line\n" for line in file) == 3_000_000
+    read = 0
+    with (
+        pytest.raises(UserError, match=r"a\.gz must unpack to 0\.005 GB at most"),
+        reading(path, most=5_000_000) as file,
+    ):
+        for line in file:
+            read += len(line)
+    assert 3_000_000 < read <= 5_000_000

@@ -6,7 +6,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -18,9 +18,11 @@ import numpy as np
 from tinybert_jax.errors import UserError, check
 from tinybert_jax.store.cache import Entry
 from tinybert_jax.store.digests import new_key
+from tinybert_jax.store.files import bounded
 from tinybert_jax.store.npy import NpyWriter
 
 _LINES = 4096  # parsed at a time
+_LONGEST = 1 << 16  # bytes of a line, so that what is parsed at a time can be held
 _QUERIES, _ROWS = 1024, 16_384  # words, and rows of the matrix, compared at a time: the matrix is never held
 _ENDS_IN_NUMBER = re.compile(rb".* [-+]?\d*\.?\d+(e[-+]?\d+)?", re.DOTALL)
 _Best = tuple[jax.Array, jax.Array]  # the best cosines so far and their rows, (Q, count) each
@@ -117,7 +119,8 @@ def _chunks(path: Path) -> Iterator[list[bytes]]:
     bar = tqdm(desc=path.name, total=path.stat().st_size, unit="B", unit_scale=True, disable=None, leave=False)
     try:
         with bar, path.open("rb") as file, _unpacked(file, path) as text:
-            while lines := [line.rstrip(b" \r\n") for line in itertools.islice(text, _LINES)]:
+            longest = iter(lambda: text.readline(_LONGEST), b"")  # of a longer line, parts: they are no vectors
+            while lines := [line.rstrip(b" \r\n") for line in itertools.islice(longest, _LINES)]:
                 bar.update(file.tell() - bar.n)
                 yield lines
     except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:  # RuntimeError: encrypted
@@ -125,19 +128,19 @@ def _chunks(path: Path) -> Iterator[list[bytes]]:
 
 
 @contextmanager
-def _unpacked(file: IO[bytes], path: Path) -> Iterator[Iterable[bytes]]:
+def _unpacked(file: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
     magic = file.read(4)
     file.seek(0)
     if magic.startswith(b"\x1f\x8b"):  # gzip, under any name
         with gzip.GzipFile(fileobj=file) as text:
-            yield text
+            yield bounded(text, path)
     elif magic in {b"PK\x03\x04", b"PK\x05\x06"}:  # zip, with members and without
         with zipfile.ZipFile(file) as archive:
             texts = [member for member in archive.infolist() if member.filename.endswith(".txt")]
             if not texts:
                 raise UserError(f"{path} must hold vectors as a .txt file, got {archive.namelist()[:5]}: give another")
             with archive.open(max(texts, key=lambda member: member.file_size)) as text:
-                yield text
+                yield bounded(text, path)
     elif path.suffix == ".zip":
         raise UserError(f"{path} is named .zip but is not a zip file: download it again, or rename it")
     else:

@@ -8,6 +8,8 @@ from tinybert_jax.data.example import Example
 from tinybert_jax.data.validation import Row, field, hold, paragraph_rows
 from tinybert_jax.store.files import parse_json, reading
 
+_MOST_AT_ONCE = 4_000_000_000  # bytes of a gzipped file, as all of it is held; SQuAD has 42 million
+
 
 def read_json_file(source: str, check_offsets: bool) -> list[Example]:
     """Reads SQuAD 1.1 or 2.0 as it is published.
@@ -28,6 +30,6 @@ def _rows(squad: Any, path: str) -> Iterator[Row]:
 
 
 def _read_json(path: Path) -> Any:
-    with reading(path) as file:
+    with reading(path, most=_MOST_AT_ONCE) as file:
         content = file.read()
     return parse_json(content, path)

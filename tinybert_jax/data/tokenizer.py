@@ -26,6 +26,7 @@ _PLAIN_OPTIONS = {
 _PLAIN_OPTIONS_OF_A_VOCABULARY = {"do_basic_tokenize": (None, True), "never_split": (None, [])}
 _PLAIN_OPTIONS_OF_A_UNIGRAM = {"add_prefix_space": (None, True)}
 _NEEDED = ("cls_token", "sep_token", "pad_token", "unk_token")
+_LARGEST_ID = 2**31 - 1
 _MOST_UNREACHABLE = 0.05  # of a vocabulary; a few odd entries are in many
 
 
@@ -58,6 +59,7 @@ def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerFast":
     except Exception as error:  # the tokenizers library raises bare Exception
         raise UserError(f"cannot load the tokenizer of {name_or_path}: {error}") from error
     vocabulary = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
+    _check_ids(name_or_path, vocabulary)
     vocabulary |= {token["content"]: token["id"] for token in (content or {}).get("added_tokens", ())}
     missing = [getattr(tokenizer, name) or family.special[name] for name in _NEEDED]
     missing = [token for token in missing if token not in vocabulary]
@@ -115,6 +117,19 @@ def check_ids_fit(model: str, tokenizer: "PreTrainedTokenizerFast", rows: int) -
             f"{largest} for {token!r}: take the tokenizer that the model was trained with, and look for added tokens "
             "and repeated lines in its files"
         )
+
+
+def _check_ids(name_or_path: str | Path, vocabulary: dict[str, int]) -> None:
+    """Every token needs an id of its own, one that arrays of 32 bits can hold."""
+    owners: dict[int, str] = {}
+    for token, id_ in vocabulary.items():
+        if id_ in owners or id_ > _LARGEST_ID:
+            other = f"the id of {owners[id_]!r} too" if id_ in owners else "which no array of ours can hold"
+            raise UserError(
+                f"{name_or_path}: every token needs an id of its own, of at most {_LARGEST_ID}, got {id_} for "
+                f"{token!r}, {other}: correct the vocabulary"
+            )
+        owners[id_] = token
 
 
 def _check_options(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from tinybert_jax.distill.objective import LossInputs, Metrics, Objective
 from tinybert_jax.distill.relation_kl import relation_kl
-from tinybert_jax.errors import UserError, check, check_least
+from tinybert_jax.errors import UserError, check, check_least, check_numbers
 from tinybert_jax.model import BertConfig, Outputs
 from tinybert_jax.model.bert import AttentionOutput
 
@@ -36,6 +36,7 @@ class Relations(Objective):
     teacher_layer: int | None = None
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_least(self, heads=1, student_layer=1, teacher_layer=1)
 
     @property

@@ -18,6 +18,7 @@ from tinybert_jax.inference.predict import predict_logits
 from tinybert_jax.inference.settings import QASettings
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.scoring import NO_SPAN_ODDS, Spans, best_spans, check_inputs, null_scores
+from tinybert_jax.scoring.spans import MOST_SPANS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -144,7 +145,7 @@ class Answerer:
         logits = predict_logits(self._network, windows, batch_size=rows, buckets=lengths, label=None)
         check_inputs(examples, windows, logits)
         # Of a window's best spans many share a place: where several places are asked for, more are looked at.
-        wide = replace(self.settings.answers, n_best=self.settings.answers.n_best * top_k)
+        wide = replace(self.settings.answers, n_best=min(self.settings.answers.n_best * top_k, MOST_SPANS))
         spans = best_spans(windows, logits, wide, owner)
         begins = np.searchsorted(owner, np.arange(len(pairs)))
         nulls = null_scores(windows, logits, len(pairs), owner)

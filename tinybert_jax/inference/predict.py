@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from tinybert_jax.data import Windows, eval_batches
 from tinybert_jax.data.prefetch import prefetch
+from tinybert_jax.inference.memory import check_scored_batch
 from tinybert_jax.inference.network import Network
 
 Item = TypeVar("Item")
@@ -65,6 +66,7 @@ def predict_blocks(
 
     longest = min(-(-int(windows.lengths.max()) // 64) * 64, network.config.max_positions)
     buckets = buckets or network.lengths(longest)
+    check_scored_batch("batch_size", batch_size, buckets[0])
     hidden = None if label else True  # None: where the output is no terminal
     progress = {"total": len(windows), "initial": first, "unit": "window", "disable": hidden, "leave": False}
     with tqdm(desc=label, **progress) as bar:

@@ -53,8 +53,18 @@ def _read_shards(read: Reader, index: Path) -> Tensors:
         shard = index.parent / name
         if not shard.is_file():
             raise UserError(f"the index names a shard that is not there: {shard}")
+        _check_stays(shard)
         with _reading(shard):
             yield from read(shard)
+
+
+def _check_stays(shard: Path) -> None:
+    """A shard may be a link to another file of its folder, or into the hub's cache; what else an index could reach."""
+    folder, file = shard.parent.resolve(), shard.resolve()
+    # CACHE/models--OWNER--NAME/snapshots/REVISION/SHARD is a link to CACHE/models--OWNER--NAME/blobs/DIGEST
+    blobs = folder.parents[1] / "blobs" if folder.parent.name == "snapshots" else folder
+    if file.parent not in (folder, blobs):
+        raise UserError(f"{shard} must be a file of its folder, got a link to {file}: put the file itself there")
 
 
 def _read_safetensors(path: Path) -> Tensors:

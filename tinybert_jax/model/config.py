@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from tinybert_jax.errors import UserError, check, check_least
+from tinybert_jax.errors import UserError, check, check_least, check_numbers
 from tinybert_jax.model.config_keys import PLAIN, WITHOUT_EFFECT
 from tinybert_jax.model.families import FAMILIES, Family
 from tinybert_jax.model.ops.attention import AttentionKernel
@@ -38,6 +38,7 @@ _SIZES = {
     "type_vocab_size",
     "embedding_size",
 }
+_MOST_LAYERS = 1000  # tracing more takes minutes, before anything could be compared with the weights
 _RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
@@ -90,10 +91,13 @@ class BertConfig:
         for field in (*_RATES, "layer_norm_eps", "initializer_range"):
             value = getattr(self, field)
             check(field, repr(value), type(value) in (int, float) and math.isfinite(value), "a finite number")
+        check_numbers(self)
         check_least(self, **dict.fromkeys(sorted(sizes), 1), initializer_range=0)
         self._check_values()
 
     def _check_values(self) -> None:
+        layers = self.num_hidden_layers
+        check("num_hidden_layers", layers, layers <= _MOST_LAYERS, f"at most {_MOST_LAYERS}")
         check("layer_norm_eps", self.layer_norm_eps, self.layer_norm_eps > 0, "over 0")
         if self.hidden_size % self.num_attention_heads:
             raise UserError(

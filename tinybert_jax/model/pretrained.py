@@ -50,14 +50,15 @@ def load_pretrained(
     """
     folder = locate(name_or_path)
     config = load_config(folder)
-    found = assemble(read_tensors(folder), config, [head]).found
+    found, expected = assemble(read_tensors(folder), config, [head]).found, shapes(config, head)
     if not any(path[0] == ROOTS[head] for path in found):  # a fresh head is what fine-tuning starts from
+        # as large as config.json says, so not before that is compared with the weights
+        check_tree(name_or_path, {path: leaf for path, leaf in expected.items() if path[0] != ROOTS[head]}, found)
         fresh = fresh_head(config, head, seed)
         names = ", ".join(sorted(".".join(path) for path in fresh))
         message = f"{name_or_path} has no {head} head: {names} start at random (seed {seed})"
         warnings.warn(message, MissingHeadWarning, stacklevel=2)
         found |= fresh
-    expected = shapes(config, head)
     check_tree(name_or_path, expected, found)
     return config, unflatten_dict({path: found[path] for path in expected})
 

@@ -1,6 +1,5 @@
 """What a run would do: its stages, the memory that they need and the time that they take, before any of it is done."""
 
-import os
 import statistics
 import tempfile
 import time
@@ -14,6 +13,7 @@ import numpy as np
 
 from tinybert_jax.data import Epochs, Windows
 from tinybert_jax.inference import JaxNetwork, predict_logits
+from tinybert_jax.inference.memory import device_memory
 from tinybert_jax.model import Model
 from tinybert_jax.run.checkpoints import KEPT
 from tinybert_jax.run.dtype import with_dtype
@@ -86,9 +86,9 @@ def plan(recipe: Recipe) -> Plan:
         models = len({stage.name.split("/")[0] for stage in stages})
         dev = ingredients.dev
         if dev is None:
-            return Plan(stages, 0, 0, 0.0, _device_memory())
+            return Plan(stages, 0, 0, 0.0, device_memory())
         seconds = models * _forward_seconds(ingredients.student, dev.windows, recipe)
-    return Plan(stages, len(dev.examples), models * len(dev.windows), seconds, _device_memory())
+    return Plan(stages, len(dev.examples), models * len(dev.windows), seconds, device_memory())
 
 
 def _work(recipe: Recipe, ingredients: Ingredients) -> Iterator[tuple[str, Stage, Model, Model | None]]:
@@ -178,14 +178,6 @@ def _forward_seconds(model: Model, windows: Windows, recipe: Recipe) -> float:
         predict_logits(network, sample, **settings)
         seconds.append(time.perf_counter() - began)
     return seconds[-1] * len(windows.tokens) / len(sample.tokens)
-
-
-def _device_memory() -> int:
-    """Bytes that one device can have."""
-    stats = jax.local_devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
 
 
 def in_words(plan: Plan) -> str:

@@ -15,6 +15,7 @@ from tinybert_jax.data.squad_writer import paragraphs_of
 from tinybert_jax.data.tokenizer import bare_backend, check_ids_fit, text_rules
 from tinybert_jax.data.vocabulary import trim_tokenizer, used_tokens
 from tinybert_jax.errors import UserError
+from tinybert_jax.inference.memory import check_scored_batch, check_trained_batch
 from tinybert_jax.model import Model, load_pretrained, load_qa_model, trim_vocabulary
 from tinybert_jax.model.pretrained import MissingHeadWarning, load_stored
 from tinybert_jax.run.folder import SYNTHETIC_FOLDER
@@ -65,6 +66,7 @@ def prepare(recipe: Recipe, output: Path) -> Ingredients:
     if teacher is not None:
         for stage in recipe.stages:
             stage.objective.check(student.config, teacher.config)
+    _check_batches(recipe, student, teacher)
     settings = tokenizer, recipe.windows, recipe.cache
     train, held_out = _read_training_data(recipe, settings)
     dev = recipe.dev and read_dataset(recipe.dev, *settings, recipe.dev_questions, recipe.seed)
@@ -79,6 +81,16 @@ def prepare(recipe: Recipe, output: Path) -> Ingredients:
         paragraphs = list(paragraphs_of(train.examples))
         ingredients = ingredients._replace(candidates=Candidates(paragraphs, lm, recipe.augment, recipe.cache))
     return ingredients
+
+
+def _check_batches(recipe: Recipe, student: Model, teacher: Model | None) -> None:
+    """Refuses batches that no memory holds; where they fit only just, `--dry-run` says."""
+    shortest = min(recipe.batch_lengths)
+    check_scored_batch("eval_batch_size", recipe.eval_batch_size, shortest)
+    for name, stages, model in (("teacher_stages", recipe.teacher_stages, teacher), ("stages", recipe.stages, student)):
+        for number, stage in enumerate(stages):
+            config = (model or student).config
+            check_trained_batch(f"{name}.{number}.batch_size", stage.batch_size, shortest, config)
 
 
 def augment_training_data(recipe: Recipe, ingredients: Ingredients) -> Ingredients:

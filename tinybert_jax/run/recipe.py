@@ -1,6 +1,7 @@
 """What a run depends on, as frozen values: a recipe and its stages."""
 
 import dataclasses
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ from tinybert_jax.augment.rules import AugmentConfig
 from tinybert_jax.data.batches import default_buckets
 from tinybert_jax.data.windows import WindowConfig
 from tinybert_jax.distill import Objective, OptimizerConfig
-from tinybert_jax.errors import UserError, check, check_least
+from tinybert_jax.errors import UserError, check, check_least, check_numbers
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.run.presets import Preset
 from tinybert_jax.scoring import AnswerConfig
@@ -144,8 +145,11 @@ class Recipe:
     corpus_column: str = "text"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         least = {"train_questions": 1, "dev_questions": 1, "eval_every": 1, "patience": 1, "seed": 0}
         check_least(self, **least, eval_batch_size=1, checkpoint_every=1, log_every=1, skip_bad_updates=0)
+        rising = all(shorter < longer for shorter, longer in itertools.pairwise((0, *self.buckets)))
+        check("buckets", self.buckets, rising, "positive, increasing lengths")
         self._check_held_out()
         if self.skip_bad_updates and any(stage.accumulate > 1 for stage in (*self.teacher_stages, *self.stages)):
             raise UserError(

@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tinybert_jax.data.windows import Windows
-from tinybert_jax.errors import check, check_least
+from tinybert_jax.errors import check, check_least, check_numbers
 
 NoAnswer = Literal["auto", "allow", "never"]
 
+MOST_SPANS = 10_000  # of a question, and from one token: both are columns of arrays
 _BLOCK_SPANS = 1 << 21  # spans scored at once: 8 MB an array, whatever the data's size
 
 
@@ -35,8 +36,10 @@ class AnswerConfig:
     no_answer: NoAnswer = "auto"
 
     def __post_init__(self):
+        check_numbers(self)
         check_least(self, n_best=1, max_answer_len=1)
-        check("null_threshold", self.null_threshold, np.isfinite(self.null_threshold), "a finite number")
+        for field in ("n_best", "max_answer_len"):
+            check(field, getattr(self, field), getattr(self, field) <= MOST_SPANS, f"at most {MOST_SPANS}")
 
     def decided(self, has_unanswerable: bool | None) -> "AnswerConfig":
         """The same settings with "auto" replaced by what follows from the data, or the training; None: unknown."""

@@ -11,10 +11,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tinybert_jax.errors import UserError
 
+MOST_UNPACKED = 50_000_000_000  # bytes
+_CHUNK = 1 << 20
 _SCRATCH = re.compile(r"\..+\.\w{8}\.tmp")  # what `atomic_path` calls the folders that it writes in
 
 
@@ -109,18 +111,48 @@ def parse_json(content: bytes, path: str | Path) -> Any:
         raise UserError(f"{path} is not valid JSON: it is nested too deeply") from error
 
 
+class _Bounded(io.RawIOBase):
+    """A stream that is unpacked while it is read, up to a limit: a small file may hold more than any disk."""
+
+    def __init__(self, unpacked: io.BufferedIOBase | IO[bytes], path: Path, most: int) -> None:
+        self._unpacked, self._path, self._left, self._most = unpacked, path, most, most
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        chunk = self._unpacked.read(len(buffer))
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise UserError(
+                f"{self._path} must unpack to {self._most / 1e9:g} GB at most, got more: is it what you took it for? "
+                "Unpack it, and split what is in it"
+            )
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+
+def bounded(unpacked: io.BufferedIOBase | IO[bytes], path: Path, most: int = MOST_UNPACKED) -> io.BufferedIOBase:
+    """The stream, buffered; reading more of it than so many bytes raises a UserError that names the file."""
+    return io.BufferedReader(_Bounded(unpacked, path, most), _CHUNK)
+
+
 @contextmanager
-def reading(path: Path) -> Iterator[io.BufferedIOBase]:
+def reading(path: Path, most: int = MOST_UNPACKED) -> Iterator[io.BufferedIOBase]:
     """Opens a file for reading, unpacked where it is gzipped, under whatever name.
 
+    Args:
+        path: the file.
+        most: bytes that a gzipped one may unpack to.
+
     Raises:
-        UserError: it cannot be read, or is damaged; raised while it is read, too.
+        UserError: it cannot be read, is damaged, or unpacks to more; raised while it is read, too.
     """
     try:
         with path.open("rb") as raw:
             if raw.peek(2).startswith(b"\x1f\x8b"):
                 with gzip.open(raw) as unpacked:
-                    yield unpacked
+                    yield bounded(unpacked, path, most)
             else:
                 yield raw
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

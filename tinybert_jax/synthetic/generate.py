@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice, product
 from typing import Any, NamedTuple
 
-from tinybert_jax.errors import UserError
+from tinybert_jax.errors import UserError, check, check_least, check_numbers
 from tinybert_jax.synthetic.text import KINDS, PLACES, REGIONS, VALUES, Kind
 
 UNKNOWN_SUBJECT_SHARE = 0.05  # of the questions without an answer; the others ask for an unstated relation
@@ -40,6 +40,13 @@ class SyntheticConfig:
     questions_per_paragraph: int = 5
     pair_fraction: float = 0.05
     impossible_fraction: float = 0.33
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+        check_least(self, train_articles=0, dev_articles=0, paragraphs_per_article=1, questions_per_paragraph=1)
+        for field in ("pair_fraction", "impossible_fraction"):
+            share = getattr(self, field)
+            check(field, share, 0 <= share <= 1, "in [0, 1]")
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 
+from tinybert_jax.errors import check_least, check_numbers
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, init_params, save_pretrained
 from tinybert_jax.store.digests import new_key
 from tinybert_jax.store.files import atomic_path, read_json, write_json
@@ -27,6 +28,10 @@ class SyntheticTask:
     teacher: BertConfig
     student: BertConfig
     vocab_size: int
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+        check_least(self, vocab_size=1)
 
 
 def write_task(task: SyntheticTask, seed: int, folder: Path) -> None:

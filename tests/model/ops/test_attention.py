@@ -37,6 +37,23 @@ def test_every_way_is_the_equation(inputs):
         assert np.isfinite(context).all()  # rows without a real token too
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("kernel", ["formed", "blocks", "dropping", "texts"])
+def test_what_is_not_a_number_comes_through(kernel, dtype):
+    """At these sizes XLA's CPU compiler fuses what a maximum with 0 would hide it in."""
+    attend = {
+        "formed": lambda *a: formed(*a)[0],
+        "blocks": in_blocks,
+        "dropping": lambda *a: formed(*a, 0.1, jax.random.key(0))[0],
+        "texts": text_by_text,
+    }[kernel]
+    arrays = [jnp.ones((32, 64, 2, 16), dtype)] * 2
+    context = jax.jit(attend)(arrays[0].at[3, 5, 1, 2].set(jnp.nan), *arrays, np.ones((32, 64), bool))
+    lost = np.isnan(np.asarray(context, np.float32))
+    assert lost[3, 5, 1].all()  # of the row that attends by it, in its head
+    assert lost.sum() == 16
+
+
 @pytest.mark.parametrize("key", [None, 7])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_blocks_drop_what_the_matrix_drops_and_have_its_gradients(inputs, key, dtype):

@@ -208,11 +208,16 @@ def _forward(
     probabilities = jax.nn.softmax(jnp.where(mask[:, None, None, :], scores, jnp.finfo(scores.dtype).min))
     # A probability is not negative: the sign is free to say that dropout takes it.
     signed = (probabilities if kept is None else jnp.where(kept, probabilities, -probabilities)).astype(queries.dtype)
-    kept_part = jnp.maximum(signed, 0)
+    kept_part = _kept(signed)
     # Dropout's division comes after the product, in float32, and is not rounded with the probabilities.
     context = (matmul(kept_part, values, platform) / (1 - rate)).astype(queries.dtype)
     dropped = (at_least_float32(kept_part) / (1 - rate)).astype(queries.dtype)
     return (context, dropped), (queries, keys, values, mask, signed)
+
+
+def _kept(signed: Array) -> Array:
+    """What dropout leaves of the probabilities. Not `maximum(signed, 0)`: in XLA's CPU fusions, that of NaN is 0."""
+    return jnp.where(signed <= 0, 0, signed)
 
 
 def scaled_scores(
@@ -227,7 +232,7 @@ def _backward(
 ) -> tuple[Array | None, ...]:
     queries, keys, values, mask, signed = saved
     grad_context, grad_probabilities = gradients
-    _, pull_context = jax.vjp(partial(matmul, platform=platform), jnp.maximum(signed, 0), values)
+    _, pull_context = jax.vjp(partial(matmul, platform=platform), _kept(signed), values)
     grad_kept, grad_values = pull_context(at_least_float32(grad_context) / (1 - rate))
     grad_softmax = at_least_float32(grad_kept) + at_least_float32(grad_probabilities) / (1 - rate)
     grad_softmax = jnp.where(signed > 0, grad_softmax, 0)
