@@ -1,11 +1,12 @@
 """Weak scaling, read off the compiled step: what devices exchange at a fixed share of the batch each.
 
-    python -m benchmarks.scaling [--devices 1 2 4 8] [--length 384]
+    python -m benchmarks.scaling [--devices 1 2 4 8] [--length 384] [--step-seconds 0.1]
 
 Nothing runs: the recommended preset's steps are compiled, in float32, for so many devices, simulated on the CPU, with
 as many windows on each. Printed is what they say to each other: collectives by kind, bytes of gradients beside the
 student's own, scalars (losses, norms, counts), and all else, which should be nothing; and the memory that XLA plans
-on each beside parameters and batch (`memory_analysis`).
+on each beside parameters and batch (`memory_analysis`). And what that predicts for more of them: seconds of a ring's
+all-reduce at two bandwidths, and the throughput that is left of as many devices' if nothing of it were hidden.
 """
 
 import os
@@ -25,6 +26,8 @@ from tinybert_jax.sharding import data_mesh
 
 Figures = dict[str, Any]
 SMALL = Shape(batch=4)
+BANDWIDTHS = (50, 400)  # GB/s: between hosts, and between GPUs or TPUs of one
+PREDICTED = (1, 2, 4, 8, 16, 32, 64)
 
 
 def compiled_figures(shape: Shape, stage: Stage) -> Figures:
@@ -92,10 +95,34 @@ def traffic_row(row: Figures) -> dict[str, Any]:
     }
 
 
-def main(shape: Shape = SMALL, devices: tuple[int, ...] = (1, 2, 4, 8)) -> None:
-    """Compiles and prints; the batch is each device's."""
-    rows = map(traffic_row, measure(shape, devices))
-    print(f"jax {jax.__version__}; on each device: {shape}\n\n{table(list(rows))}")
+def exchange_seconds(bytes_: int, devices: int, bandwidth: float) -> float:
+    """Seconds of an all-reduce by a ring: each device sends and receives its array almost twice.
+
+    Args:
+        bytes_: of the array.
+        devices: how many have one.
+        bandwidth: of the slowest link, in bytes a second each way.
+    """
+    return 2 * (devices - 1) / devices * bytes_ / bandwidth
+
+
+def prediction_row(row: Figures, devices: int, step_seconds: float) -> dict[str, Any]:
+    """What the gradients of a compiled step cost on so many devices, with as many windows on each."""
+    shown: dict[str, Any] = {"stage": row["stage"], "devices": devices}
+    for bandwidth in BANDWIDTHS:
+        seconds = exchange_seconds(row["gradient_bytes"] or row["expected_bytes"], devices, bandwidth * 1e9)
+        shown[f"ms at {bandwidth} GB/s"] = f"{1e3 * seconds:.1f}"
+        shown[f"throughput left at {bandwidth} GB/s"] = f"{step_seconds / (step_seconds + seconds):.1%}"
+    return shown
+
+
+def main(shape: Shape = SMALL, devices: tuple[int, ...] = (1, 2, 4, 8), step_seconds: float = 0.1) -> None:
+    """Compiles and prints; the batch is each device's, and so are the seconds of a step's computation."""
+    rows = measure(shape, devices)
+    print(f"jax {jax.__version__}; on each device: {shape}\n\n{table([traffic_row(row) for row in rows])}\n")
+    largest = [row for row in rows if row["devices"] == max(devices)]
+    predicted = [prediction_row(row, count, step_seconds) for row in largest for count in PREDICTED]
+    print(f"Predicted, for steps that compute for {step_seconds} s:\n\n{table(predicted)}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Types and shapes in these modules' signatures are checked on every call; modules that check what users write are left
 # to speak for themselves. An int will do as a float.
@@ -33,6 +34,10 @@ from tinybert_jax.data.windows import WindowConfig
 from tinybert_jax.distill import Intermediate, Prediction
 from tinybert_jax.model import BertConfig, BertForMaskedLM, BertForQuestionAnswering, init_params, save_pretrained
 from tinybert_jax.run.recipe import Recipe, Stage
+
+# How long an example takes is the machine's business: other work may be going on there.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 WORDS = [
     "river",

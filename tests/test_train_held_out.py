@@ -15,7 +15,8 @@ from tinybert_jax.tracking import read_metrics
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     """A model that is scored after every second of twelve steps, on one article of three."""
-    return make_recipe(tmp_path_factory.mktemp("task"), hold_out_questions=0.34, eval_every=2)
+    settings = {"hold_out_questions": 0.34, "eval_every": 2, "dtype": "float32"}
+    return make_recipe(tmp_path_factory.mktemp("task"), **settings)
 
 
 def scores_of(folder):
@@ -36,7 +37,7 @@ def train_scripted(recipe, output, known, *hooks):
         return type("Found", (), {"metrics": dict.fromkeys(("exact", "f1"), SCRIPT[step // 2 - 1])})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(held_out, "JaxNetwork", lambda model: model.params)
+        patch.setattr(held_out, "JaxNetwork", lambda model, mesh: model.params)
         patch.setattr(held_out, "evaluate", scripted_evaluate)
         train.train(dataclasses.replace(recipe, keep="best", patience=3), output, hooks=hooks)
 

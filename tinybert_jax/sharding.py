@@ -22,8 +22,13 @@ def local_mesh() -> Mesh:
     return _mesh(jax.local_devices())
 
 
-def _mesh(devices: list[jax.Device]) -> Mesh:
+def _mesh(devices: list[Any]) -> Mesh:
     return Mesh(np.array(devices), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
+def on_each(mesh: Mesh) -> NamedSharding:
+    """Of what every device of a mesh has whole."""
+    return NamedSharding(mesh, PartitionSpec())
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
@@ -31,17 +36,25 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 
     Every process has the same arrays.
     """
-    sharding = NamedSharding(mesh, PartitionSpec())
+    sharding = on_each(mesh)
     if sharding.is_fully_addressable:
-        return jax.device_put(local_copy(tree), sharding, may_alias=False)
+        return jax.device_put(tree, sharding, may_alias=False)
     return jax.tree.map(lambda x: jax.make_array_from_callback(np.shape(x), sharding, lambda _: np.asarray(x)), tree)
 
 
-def local_copy(tree: Any) -> Any:
-    """Of arrays that are on every device of several processes, the copies on one device here; others as they are."""
-    return jax.tree.map(
-        lambda x: x if not isinstance(x, jax.Array) or x.is_fully_addressable else x.addressable_data(0), tree
-    )
+def split(tree: Any, mesh: Mesh) -> Any:
+    """Splits every matrix of `tree` over the devices, along the longest axis that they divide; the rest is on each.
+
+    Every process has the same arrays.
+    """
+
+    def place(x: Any) -> jax.Array:
+        sizes = [size if size % mesh.size == 0 and np.ndim(x) > 1 else 0 for size in np.shape(x)]
+        longest = int(np.argmax(sizes)) if any(sizes) else -1
+        spec = PartitionSpec(*("data" if axis == longest else None for axis in range(np.ndim(x))))
+        return jax.make_array_from_callback(np.shape(x), NamedSharding(mesh, spec), lambda part: np.asarray(x[part]))
+
+    return jax.tree.map(place, tree)
 
 
 def local_rows(rows: int, mesh: Mesh) -> slice:

@@ -9,7 +9,7 @@ name, a file such as DIR/recipe.json, or FILE.py:NAME of your own. At the end:
     DIR/export/          the student, for transformers or tinybert_jax, with a model card
     DIR/*/metrics.jsonl  and curves.png, what training looked like
 
-Deliberately left out: runs over several hosts, and hyper-parameter search.
+Several processes may train as one: docs/scale.md. Deliberately left out: hyper-parameter search.
 """
 
 import json
@@ -24,33 +24,26 @@ from typing import Any, NamedTuple
 import jax
 
 from tinybert_jax.data.prefetch import prefetch
-from tinybert_jax.distill import create_state, make_train_step
 from tinybert_jax.errors import run_script
 from tinybert_jax.interrupt import held_signals, stop_signals
 from tinybert_jax.model import Model
+from tinybert_jax.processes import asked_to_stop, from_first, in_turn, is_first
 from tinybert_jax.run.beside import check_trained, divergence_told, own_hooks
 from tinybert_jax.run.checkpoints import Checkpoints
+from tinybert_jax.run.cluster import together
 from tinybert_jax.run.command_line import parse
 from tinybert_jax.run.digests import digests
 from tinybert_jax.run.dtype import with_dtype
-from tinybert_jax.run.folder import begin, claimed
+from tinybert_jax.run.folder import OWNER, begin, claimed
 from tinybert_jax.run.hooks import Hook, Hooks, StageRun, check_hooks
 from tinybert_jax.run.plan import in_words, plan
 from tinybert_jax.run.prepare import Ingredients, augment_training_data, prepare
 from tinybert_jax.run.recipe import Recipe, Stage
-from tinybert_jax.run.results import CHECKPOINTS, FINAL, export, finish, finished, score
+from tinybert_jax.run.results import CHECKPOINTS, FINAL, conclude, export, finish, finished, score
 from tinybert_jax.run.runtime import configure
-from tinybert_jax.run.stages import (
-    cached_logits_of,
-    check_stages,
-    epochs_of,
-    optimizer_of,
-    teaching,
-    undistilled_stage,
-)
+from tinybert_jax.run.stages import cached_logits_of, check_stages, epochs_of, program_of, undistilled_stage
 from tinybert_jax.run.student import student_of
 from tinybert_jax.sharding import data_mesh, local_rows, shard_rows
-from tinybert_jax.store.files import write_json
 
 
 class Run(NamedTuple):
@@ -73,16 +66,15 @@ def train(recipe: Recipe, output: Path, hooks: Sequence[Hook] = ()) -> dict[str,
     """
     began = time.perf_counter()
     check_hooks(hooks)
-    with claimed(recipe, output):
+    with together(), claimed(recipe, output):
         recipe = with_dtype(recipe, output)
-        ingredients = prepare(recipe, output)
+        ingredients = in_turn(lambda: prepare(recipe, output), output / OWNER)
         check_stages(recipe, ingredients)
         begin(recipe, digests(ingredients), output)
-        results = train_models(Run(recipe, augment_training_data(recipe, ingredients), output, hooks))
+        ingredients = in_turn(lambda: augment_training_data(recipe, ingredients), output / OWNER)
+        results = train_models(Run(recipe, ingredients, output, hooks))
         results["seconds"] = round(time.perf_counter() - began, 1)
-        write_json(output / "results.json", results)
-        for hook in hooks:
-            hook.done(output)
+        from_first(lambda: conclude(results, output, hooks))
     return results
 
 
@@ -100,7 +92,7 @@ def train_models(run: Run) -> dict[str, Any]:
     teacher = ingredients.teacher and trained("teacher", ingredients.teacher, recipe.teacher_stages)
     untrained = student_of(recipe, teacher) or ingredients.student
     student = trained("student", untrained, recipe.stages, teacher)
-    export(student, recipe, ingredients, output)
+    from_first(lambda: export(student, recipe, ingredients, output))
     if recipe.compare_undistilled:
         trained("student_without_distillation", untrained, [undistilled_stage(recipe, ingredients)], teacher)
     return results
@@ -108,34 +100,32 @@ def train_models(run: Run) -> dict[str, Any]:
 
 def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | None, run: Run) -> Model:
     """Trains one stage from its latest checkpoint, or from `student`, to its end."""
-    if (folder / FINAL).exists():
+    if from_first((folder / FINAL).exists):
         return finished(folder, student)
     recipe, ingredients, mesh, name = run.recipe, run.ingredients, data_mesh(), f"{folder.parent.name}/{folder.name}"
-    cached = cached_logits_of(teacher, stage, recipe, ingredients)
+    cached = in_turn(lambda: cached_logits_of(teacher, stage, recipe, ingredients), run.output / OWNER)
     epochs = epochs_of(stage, recipe, ingredients, cached)
     steps = stage.steps(epochs.steps_per_epoch)
-    optimizer = optimizer_of(stage, steps, recipe)
     key = jax.random.fold_in(jax.random.key(recipe.seed), zlib.crc32(name.encode()))
-    taught = teaching(stage.objective, student, teacher, bool(cached), key)
-    train_step = make_train_step(student.network, taught.network, stage.objective, optimizer)
+    program = program_of(stage, steps, student, teacher, recipe, cached=bool(cached), key=key)
 
     with (
         held_signals() as signals,
         Checkpoints(folder / CHECKPOINTS) as checkpoints,
         divergence_told(stage, ingredients, epochs, checkpoints),
     ):
-        start, state = checkpoints.restore(create_state(student.params, taught.projection, optimizer, mesh))
-        own = own_hooks(recipe, ingredients, checkpoints, taught, state.params)
+        start, state = checkpoints.restore(program.fresh_state())
+        own = own_hooks(recipe, ingredients, checkpoints, program.taught, state.params)
         stage_run = StageRun(folder.parent, folder.name, stage, student.network, steps, start)
         rows = local_rows(stage.batch_size, mesh)
         batches = prefetch(shard_rows(epochs.batch_at(step, rows), mesh) for step in range(start, steps))
-        with closing(batches), Hooks(stage_run, (*own, *run.hooks)) as hooks:
+        with closing(batches), Hooks(stage_run, (*own, *run.hooks) if is_first() else own.everywhere) as hooks:
             for done, batch in enumerate(batches, start=start + 1):
-                if hooks.finished or signals.requested:
+                if own.evaluation.finished or asked_to_stop(done, hooks.finished):
                     break
-                state, metrics = train_step(state, taught.params, batch, key)
+                state, metrics = program.step(state, program.taught.params, batch, key)
                 hooks.step(done, state, metrics)
-        if signals.requested:
+        if asked_to_stop(0):
             checkpoints.save(int(state.step), state)
             signals.stop()
         check_trained(name, student.params, jax.device_get(state.params["model"]), steps)

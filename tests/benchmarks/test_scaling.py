@@ -39,3 +39,17 @@ def test_a_row_lists_what_should_not_be_exchanged(rows):
 def test_a_number_of_devices_below_one_is_refused():
     with pytest.raises(UserError, match="devices must be at least 1, got 0"):
         scaling.measure(SHAPE, [0])
+
+
+def test_a_prediction_by_hand():
+    row = {"stage": 1, "gradient_bytes": 100_000_000, "expected_bytes": 0}
+    assert scaling.exchange_seconds(100_000_000, 4, 50e9) == pytest.approx(0.003)  # 2 · 3/4 · 0.1 GB / 50 GB/s
+    assert scaling.prediction_row(row, 4, 0.1) == {
+        "stage": 1,
+        "devices": 4,
+        "ms at 50 GB/s": "3.0",
+        "throughput left at 50 GB/s": "97.1%",
+        "ms at 400 GB/s": "0.4",
+        "throughput left at 400 GB/s": "99.6%",
+    }
+    assert scaling.prediction_row(row, 1, 0.1)["ms at 50 GB/s"] == "0.0"

@@ -1,6 +1,7 @@
 """Run by test_step.py in a process that has eight devices: prints, as JSON, what changes against one device."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -11,12 +12,14 @@ from jax.sharding import Mesh
 from tinybert_jax.data import Batch
 from tinybert_jax.distill import (
     Intermediate,
+    Prediction,
     create_state,
     make_train_step,
 )
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, init_params
 from tinybert_jax.model.ops.dropout import dropout
-from tinybert_jax.sharding import replicate, shard_batch
+from tinybert_jax.model.ops.platform import Platform
+from tinybert_jax.sharding import data_mesh, replicate, shard_batch, split
 
 SIZES = {"vocab_size": 20, "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 8}
 STUDENT = BertConfig(hidden_size=8, num_hidden_layers=1, **SIZES)
@@ -78,9 +81,29 @@ def compare(devices, one_devices):
     return found, one_devices
 
 
+def shard_teacher():
+    """A step beside a deep teacher that each device has whole, and beside one that is split over them."""
+    mesh, student = data_mesh(), BertForQuestionAnswering(STUDENT)
+    teacher = BertForQuestionAnswering(replace(TEACHER, hidden_size=32, intermediate_size=128, num_hidden_layers=8))
+    params, optimizer, found = random_params(teacher, 1), optax.sgd(0.1), {}
+    for place, network in ((replicate, teacher), (split, teacher.clone(platform=Platform(split_over=mesh)))):
+        step = make_train_step(student, network, Prediction(), optimizer)
+        state = create_state(random_params(student, 0), {}, optimizer, mesh)
+        arguments = state, place(params, mesh), shard_batch(batch(), mesh), jax.random.key(3)
+        compiled = step.lower(*arguments).compile()
+        memory = compiled.memory_analysis()
+        found[place.__name__] = {
+            "loss": float(compiled(*arguments)[1]["loss"]),
+            "arguments": memory.argument_size_in_bytes,
+            "temporaries": memory.temp_size_in_bytes,
+        }
+    return found | {"teacher": sum(leaf.nbytes for leaf in jax.tree.leaves(params))}
+
+
 def main():
     _, expected = compare(1, None)
-    print(json.dumps({devices: compare(devices, expected)[0] for devices in (3, 8)}))
+    found = {devices: compare(devices, expected)[0] for devices in (3, 8)}
+    print(json.dumps(found | {"shard_teacher": shard_teacher()}))
 
 
 if __name__ == "__main__":

@@ -246,3 +246,11 @@ def test_a_batch_that_devices_do_not_divide_is_the_same_on_them(many_devices, de
     assert found["first_loss"] < 1e-6
     assert found["gradients"] < 1e-6
     assert found["losses"] < 1e-5
+
+
+def test_a_teacher_split_over_devices_teaches_the_same_and_is_never_whole(many_devices):
+    found = many_devices["shard_teacher"]
+    whole, split, teacher = found["replicate"], found["split"], found["teacher"]
+    assert split["loss"] == whole["loss"]
+    assert whole["arguments"] - split["arguments"] > 0.8 * teacher  # of the 7/8 that are elsewhere, less its vectors
+    assert split["temporaries"] - whole["temporaries"] < teacher / 4  # a layer is an eighth

@@ -101,7 +101,7 @@ def scored(monkeypatch, tmp_path, f1_by_step, *, patience=None, start=0, objecti
 
     stage = Stage(objective=objective or Finetune())
     network = BertForQuestionAnswering(BertConfig())
-    monkeypatch.setattr(held_out, "JaxNetwork", lambda model: None)  # the scores are given
+    monkeypatch.setattr(held_out, "JaxNetwork", lambda model, mesh: None)  # the scores are given
     evaluation.start(StageRun(tmp_path, "1-finetune", stage, network=network, steps=99, start=start), publish)
     for step, f1 in f1_by_step.items():
         found = type("Found", (), {"metrics": {"exact": f1 / 2, "f1": f1}})

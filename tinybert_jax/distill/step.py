@@ -1,6 +1,7 @@
 """One training step: forward of teacher and student, loss, gradients, update; jitted, donated, sharded over `data`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -50,6 +51,11 @@ def create_state(params: Params, projection: Params, optimizer: optax.GradientTr
     return TrainState(replicate(np.int32(0), mesh), trained, opt_state)
 
 
+def _on(platform: Platform, teacher: BertForQuestionAnswering) -> BertForQuestionAnswering:
+    """The teacher on a platform; its own says whether its parameters are split."""
+    return teacher.clone(platform=replace(platform, split_over=teacher.platform.split_over))
+
+
 def make_loss(
     student: BertForQuestionAnswering, teacher: BertForQuestionAnswering, objective: Objective
 ) -> Callable[[dict[str, Any], Params, Any], Metrics]:
@@ -61,7 +67,7 @@ def make_loss(
         objective: what is compared.
     """
     platform = Platform.of(data_mesh())
-    student, teacher = student.clone(platform=platform), teacher.clone(platform=platform)
+    student, teacher = student.clone(platform=platform), _on(platform, teacher)
 
     def terms(params: dict[str, Any], teacher_params: Params, batch: Any) -> Metrics:
         outputs = forward(student, params["model"], batch, attention=objective.attention)
@@ -88,14 +94,15 @@ def make_train_step(
 
     Args:
         student: the network that is trained.
-        teacher: the network it learns from; None where the objective uses none, or reads `batch.teacher_logits`.
+        teacher: the network it learns from, whose platform says whether its parameters are split; None where the
+            objective uses none, or reads `batch.teacher_logits`.
         objective: what is compared.
         optimizer: turns gradients into updates.
         platform: what it will run on; the devices of `data_mesh()` when None.
     """
     platform = platform or Platform.of(data_mesh())
     student = student.clone(head_dropout=objective.head_dropout, platform=platform)
-    teacher = teacher and teacher.clone(platform=platform)
+    teacher = teacher and _on(platform, teacher)
 
     def teach(teacher_params: Params | None, batch: Any, key: PRNGKeyArray) -> Outputs | None:
         if not objective.uses_teacher:

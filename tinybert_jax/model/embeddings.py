@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from tinybert_jax.arrays import AnyArray
 from tinybert_jax.errors import UserError
 from tinybert_jax.model.module import Module
+from tinybert_jax.model.ops.split import by_rows
 
 
 class Embeddings(Module):
@@ -57,6 +58,7 @@ class Embeddings(Module):
         init = nn.initializers.normal(c.initializer_range)
         # Rows are converted, not the table: its gradient adds up as many rows as a batch has tokens, in its own type.
         vectors = nn.Embed(rows, c.embedding_width, embedding_init=init, name=name)(indices).astype(c.dtype)
+        vectors = by_rows(vectors, self.platform.split_over)
         if never_trained is None:
             return vectors
         return jnp.where((indices == never_trained)[..., None], jax.lax.stop_gradient(vectors), vectors)

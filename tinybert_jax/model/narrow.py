@@ -64,7 +64,8 @@ def _shape(teacher: BertConfig, width: int, heads: int | None) -> BertConfig:
 
 def _variances(layer: _Layer) -> np.ndarray:
     """How much each hidden unit varies over tokens in both halves of a layer, as far as LayerNorm decides it: (D,)."""
-    return sum(np.square(half["output"]["LayerNorm"]["scale"]) for half in (layer, layer["attention"]))
+    first, second = (half["output"]["LayerNorm"]["scale"] for half in (layer["attention"], layer))
+    return np.square(first) + np.square(second)
 
 
 def _narrow_embeddings(tables: dict[str, Any], units: np.ndarray) -> dict[str, Any]:

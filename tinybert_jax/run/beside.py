@@ -14,7 +14,7 @@ from tinybert_jax.model.bert import Params
 from tinybert_jax.run.checkpoints import Checkpointing, Checkpoints
 from tinybert_jax.run.corpus_rows import UnseenRows
 from tinybert_jax.run.held_out import Evaluation
-from tinybert_jax.run.hooks import Tracking
+from tinybert_jax.run.hooks import Hook, Tracking
 from tinybert_jax.run.prepare import Ingredients
 from tinybert_jax.run.recipe import Recipe, Stage
 from tinybert_jax.run.stages import Teaching
@@ -27,6 +27,11 @@ class OwnHooks(NamedTuple):
     evaluation: Evaluation
     unseen: UnseenRows
     checkpointing: Checkpointing
+
+    @property
+    def everywhere(self) -> tuple[Hook, ...]:
+        """Those that every process has, as they compute on all devices."""
+        return self.evaluation, self.unseen
 
 
 def own_hooks(

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +17,10 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN,
 
 from tinybert_jax.distill import TrainState
 from tinybert_jax.errors import NotFinite, UserError, room
+from tinybert_jax.processes import arrays_from_first, count, from_first, is_first
 from tinybert_jax.run.held_out import Evaluation
 from tinybert_jax.run.hooks import Hook, Publish, StageRun
+from tinybert_jax.sharding import data_mesh, replicate
 from tinybert_jax.store.files import read_json, write_json
 
 KEPT = 2  # the latest, and one before it
@@ -27,7 +29,8 @@ KEPT = 2  # the latest, and one before it
 class Checkpoints:
     """The latest checkpoints of one stage, and its best, in a folder; on exit it waits for the last write.
 
-    A checkpoint appears under its name only once it is complete, so a killed run leaves the one before.
+    A checkpoint appears under its name only once it is complete, so a killed run leaves the one before. Of several
+    processes, whose states are the same, the first one writes and reads them.
 
     Attributes:
         best: the step that is kept however many follow; None for no such step.
@@ -37,17 +40,15 @@ class Checkpoints:
         self.best: int | None = None
         policy = AnyPreservationPolicy([LatestN(keep), _Best(self)])
         self._folder = folder.absolute()  # orbax takes no other
-        self._folder.mkdir(parents=True, exist_ok=True)  # where that is refused, orbax would try for minutes
-        options = ocp.CheckpointManagerOptions(preservation_policy=policy, cleanup_tmp_directories=True)
-        handler = ocp.StandardCheckpointHandler()  # else orbax guesses it from what lies there
-        self._manager = ocp.CheckpointManager(self._folder, options=options, item_handlers=handler)
+        self._manager = _manager(self._folder, policy) if is_first() else None
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with self._writing():
-            self._manager.close()
+        if self._manager is not None:
+            with self._writing():
+                self._manager.close()
 
     def save(self, step: int, state: TrainState) -> None:
         """Starts writing the state after `step` steps; a step that is there already is left alone.
@@ -56,8 +57,9 @@ class Checkpoints:
             NotFinite: a number of the state is not.
             UserError: it cannot be written, or what was begun before could not be.
         """
-        if step == self._manager.latest_step():
+        if self._manager is None or step == self._manager.latest_step():
             return
+        state = _of_this_process(state)
         digest, is_finite = _digest(step, state)
         if not is_finite:
             raise NotFinite(f"what {self._folder.parent} is to keep must be finite, got other parameters", step)
@@ -74,11 +76,23 @@ class Checkpoints:
         Args:
             fresh: the state at the stage's start; gives shapes, types and sharding.
         """
+        found: list[TrainState] = []
+
+        def latest_sound() -> int:
+            step, state = self._latest_sound(fresh)
+            found.append(state)
+            return step
+
+        step = from_first(latest_sound)
+        return (step, self._everywhere(found.pop, fresh)) if step else (0, fresh)
+
+    def _latest_sound(self, fresh: TrainState) -> tuple[int, TrainState]:
+        assert self._manager is not None
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 return step, self._read(step, fresh)
             except _Damaged as damage:
-                warnings.warn(f"{damage}: it is set aside, and the stage continues from before it", stacklevel=2)
+                warnings.warn(f"{damage}: it is set aside, and the stage continues from before it", stacklevel=4)
                 self._set_aside(step)
         return 0, fresh
 
@@ -92,18 +106,26 @@ class Checkpoints:
         Raises:
             UserError: it is damaged.
         """
-        try:
-            return self._read(step, like)
-        except _Damaged as damage:
-            raise UserError(f"{damage}: remove {self._folder} to train the stage once more") from damage
+
+        def read() -> TrainState:
+            try:
+                return self._read(step, like)
+            except _Damaged as damage:
+                raise UserError(f"{damage}: remove {self._folder} to train the stage once more") from damage
+
+        return self._everywhere(read, like)
 
     @property
     def last(self) -> str:
         """Which checkpoint is the last, in words."""
-        step = self._manager.latest_step()
+        step = from_first(lambda: self._manager and self._manager.latest_step())
         return "No checkpoint is there yet" if step is None else f"The last checkpoint is {self._folder / str(step)}"
 
+    def _everywhere(self, read: Callable[[], TrainState], like: TrainState) -> TrainState:
+        return read() if count() == 1 else replicate(arrays_from_first(read, like), data_mesh())
+
     def _set_aside(self, step: int) -> None:
+        assert self._manager is not None
         damaged = self._folder / f"{step}.damaged"  # no name of orbax's; it goes with the stage's other checkpoints
         shutil.rmtree(damaged, ignore_errors=True)
         (self._folder / str(step)).rename(damaged)
@@ -111,8 +133,10 @@ class Checkpoints:
 
     def _read(self, step: int, like: TrainState) -> TrainState:
         """Reads a checkpoint, and compares it with its digest."""
+        assert self._manager is not None
         self._manager.wait_until_finished()
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        like = _of_this_process(like)
+        target = like if count() > 1 else jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
             state: Any = self._manager.restore(step, args=ocp.args.StandardRestore(target))
             if _digest(step, state)[0] != read_json(self._digest_file(step)):
@@ -163,6 +187,25 @@ def _sum(array: jax.Array) -> jax.Array:
     bits = jax.lax.bitcast_convert_type(flat, f"uint{8 * flat.dtype.itemsize}").astype(jnp.uint32)
     odd = 2 * jax.lax.iota(jnp.uint32, flat.size) + 1
     return jnp.stack([jnp.sum(bits * odd, dtype=jnp.uint32), jnp.isfinite(flat).all().astype(jnp.uint32)])
+
+
+def _manager(folder: Path, policy: AnyPreservationPolicy) -> ocp.CheckpointManager:
+    """orbax's, which of several processes only the first one has: its state is everybody's."""
+    folder.mkdir(parents=True, exist_ok=True)  # where that is refused, orbax would try for minutes
+    alone: Any = {"active_processes": {0}, "barrier_sync_key_prefix": "first"} if count() > 1 else {}
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=policy,
+        cleanup_tmp_directories=True,
+        create=count() == 1,
+        multiprocessing_options=ocp.options.MultiprocessingOptions(**alone),
+    )
+    handler = ocp.StandardCheckpointHandler()  # else orbax guesses it from what lies there
+    return ocp.CheckpointManager(folder, options=options, item_handlers=handler)
+
+
+def _of_this_process(state: TrainState) -> TrainState:
+    """The state as orbax takes it: what other processes have too, in copies on this one's host."""
+    return state if count() == 1 else jax.device_get(state)
 
 
 class _Best:

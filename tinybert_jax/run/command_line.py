@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from tinybert_jax.distill import OBJECTIVES
 from tinybert_jax.errors import UserError
+from tinybert_jax.run.cluster import Cluster
 from tinybert_jax.run.folder import forked
 from tinybert_jax.run.hooks import Hook, TimeLimit
 from tinybert_jax.run.presets import PRESETS, PresetName
@@ -106,27 +107,31 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path | N
         sys.exit(0)
     import tyro
 
-    Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE", help=_SOURCE)]
+    source_arg = tyro.conf.arg(metavar="RECIPE", help=_SOURCE)
     without_prefix = tyro.conf.arg(name="")
 
-    def base(source: Source, start: Annotated[Start, without_prefix]) -> Recipe:
+    def base(
+        source: Annotated[tyro.conf.Positional[str], source_arg], start: Annotated[Start, without_prefix]
+    ) -> Recipe:
         return start.of(find_recipe(source))
 
     def run(
-        source: Source,
+        source: Annotated[tyro.conf.Positional[str], source_arg],
         start: Annotated[Start, without_prefix],
         recipe: Annotated[Recipe, without_prefix],
         options: Annotated[Options, without_prefix],
-    ) -> tuple[Recipe, Options]:
-        return recipe, options
+        cluster: Annotated[Cluster, without_prefix],
+    ) -> tuple[Recipe, Options, Cluster]:
+        return recipe, options, cluster
 
     settings = {"prog": f"tinybert train {arguments[0]}", "args": arguments}
     # What the flags override has to be known before they can be read.
     recipe, _ = tyro.cli(base, return_unknown_args=True, add_help=False, **settings)
-    run.__defaults__ = (recipe, Options())
+    run.__defaults__ = (recipe, Options(), Cluster())
     config = (tyro.conf.AvoidSubcommands,)
-    recipe, options = tyro.cli(run, description=_summary(arguments[0]), config=config, **settings)
-    return recipe, _folder(recipe, options), () if options.dry_run else options.hooks()
+    recipe, options, cluster = tyro.cli(run, description=_summary(arguments[0]), config=config, **settings)
+    hooks = () if options.dry_run else (*cluster.hooks(), *options.hooks())
+    return recipe, _folder(recipe, options), hooks
 
 
 def _folder(recipe: Recipe, options: Options) -> Path | None:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from tinybert_jax.model.config import Dtype
+from tinybert_jax.processes import from_first
 from tinybert_jax.run.folder import begun_with
 from tinybert_jax.run.recipe import Recipe
 
@@ -27,10 +28,10 @@ def with_dtype(recipe: Recipe, output: Path) -> Recipe:
     """
     if recipe.dtype != "auto":
         return recipe
-    begun = begun_with(output, "dtype")
+    begun = from_first(lambda: begun_with(output, "dtype"))
     if begun is not None:
         return dataclasses.replace(recipe, dtype=begun)
-    gain = bfloat16_gain()
+    gain = from_first(bfloat16_gain)
     dtype = "bfloat16" if gain >= _CLEARLY_FASTER else "float32"
     print(f"dtype {dtype}: this machine multiplies bfloat16 {gain:.2g} times as fast as float32", file=sys.stderr)
     return dataclasses.replace(recipe, dtype=dtype)

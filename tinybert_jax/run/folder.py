@@ -12,15 +12,17 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tinybert_jax.errors import UserError
+from tinybert_jax.processes import from_first, is_first
 from tinybert_jax.run.recipe import Recipe
 from tinybert_jax.run.recipe_file import differing_fields, to_json, write_recipe
 from tinybert_jax.store.files import is_scratch, read_json, sweep, write_json
 
 SYNTHETIC_FOLDER = "synthetic"
 _RECIPE_FILE, _INGREDIENTS_FILE = "recipe.json", "ingredients.json"
-_LOCK, _OWNER = ".lock", ".owner.json"
-_BEFORE_A_RUN = {SYNTHETIC_FOLDER, _LOCK, _OWNER}  # what a folder may hold that no run has begun in
-_FREE_TO_CHANGE = ("checkpoint_every", "log_every", "skip_bad_updates", "cache")  # a run may continue with others
+_LOCK, OWNER = ".lock", ".owner.json"
+_BEFORE_A_RUN = {SYNTHETIC_FOLDER, _LOCK, OWNER}  # what a folder may hold that no run has begun in
+# With others of these a run may be continued.
+_FREE_TO_CHANGE = ("checkpoint_every", "log_every", "skip_bad_updates", "cache", "shard_teacher")
 
 
 def check_folder(recipe: Recipe, output: Path) -> None:
@@ -70,13 +72,18 @@ def forked(recipe: Recipe, output: Path, new: Path) -> Path:
 
 @contextmanager
 def claimed(recipe: Recipe, output: Path) -> Iterator[None]:
-    """Keeps other processes out of `output`; a process that ends, however it does, lets them in again.
+    """Keeps other runs out of `output`; a process that ends, however it does, lets them in again.
+
+    Of a run of several processes, the first one does so.
 
     A folder that was not there, and in which no run was begun, is gone afterwards.
 
     Raises:
         UserError: as `check_folder`, or another process is at work there: which, and since when.
     """
+    if not is_first():
+        yield
+        return
     check_folder(recipe, output)  # before anything is written to somebody else's folder
     is_new = not output.exists()
     output.mkdir(parents=True, exist_ok=True)
@@ -85,11 +92,11 @@ def claimed(recipe: Recipe, output: Path) -> Iterator[None]:
             check_folder(recipe, output)  # another process may have been at work there until now
             sweep(output)
             since = datetime.now().astimezone().isoformat(timespec="seconds")
-            write_json(output / _OWNER, {"pid": os.getpid(), "host": platform.node(), "since": since})
+            write_json(output / OWNER, {"pid": os.getpid(), "host": platform.node(), "since": since})
             try:
                 yield
             finally:
-                (output / _OWNER).unlink(missing_ok=True)
+                (output / OWNER).unlink(missing_ok=True)
                 if is_new and not (output / _RECIPE_FILE).exists():
                     shutil.rmtree(output)
     except Timeout as error:
@@ -100,7 +107,7 @@ def claimed(recipe: Recipe, output: Path) -> Iterator[None]:
 
 def _owner(output: Path) -> str:
     with suppress(UserError, KeyError, TypeError):  # not written yet, or gone already
-        owner = read_json(output / _OWNER)
+        owner = read_json(output / OWNER)
         return f"process {owner['pid']} on {owner['host']}, at work since {owner['since']}"
     return "another process"
 
@@ -108,14 +115,22 @@ def _owner(output: Path) -> str:
 def begin(recipe: Recipe, ingredients: Mapping[str, str], output: Path) -> None:
     """Writes down what the run is made of, in its claimed folder; or finds that it is what was written down.
 
+    Of several processes the first one does, and all must have what that one has.
+
     Args:
         recipe: the run's.
         ingredients: digests by name, as `digests` gives them.
         output: the folder.
 
     Raises:
-        UserError: ingredients have changed since the run began.
+        UserError: ingredients have changed since the run began, or are not those of another process.
     """
+    first = from_first(lambda: dict(ingredients))
+    others = [name for name in first.keys() | ingredients.keys() if first.get(name) != ingredients.get(name)]
+    if others:
+        raise UserError(f"every process must have the first one's ingredients, got others: {', '.join(sorted(others))}")
+    if not is_first():
+        return
     path = output / _INGREDIENTS_FILE
     before = read_json(path) if path.exists() else ingredients
     changed = [name for name in before.keys() | ingredients.keys() if before.get(name) != ingredients.get(name)]

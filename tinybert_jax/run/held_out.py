@@ -10,8 +10,10 @@ from tinybert_jax.distill import TrainState
 from tinybert_jax.errors import UserError
 from tinybert_jax.inference import JaxNetwork, evaluate
 from tinybert_jax.model import Model
+from tinybert_jax.processes import from_first
 from tinybert_jax.run.hooks import Hook, Publish, StageRun
 from tinybert_jax.run.recipe import Recipe
+from tinybert_jax.sharding import data_mesh
 from tinybert_jax.tracking import HELD_OUT_F1, read_metrics
 
 
@@ -74,16 +76,16 @@ class Evaluation(Hook):
         self._run, self._publish = run, publish
         self._active = self._data is not None and run.stage.objective.trains_answers
         self.best, self._without_gain, self.finished = None, 0, False
-        for line in read_metrics(run.folder):
+        for line in from_first(lambda: read_metrics(run.folder)):
             if line["stage"] == run.name:
                 self.record(line)
 
     def step(self, done: int, state: TrainState, metrics: Mapping[str, Any]) -> None:
-        """Scores the state."""
+        """Scores the state, in all processes at once."""
         if self._data is None or not self._active:
             return
         settings = {"batch_size": self._recipe.eval_batch_size, "buckets": self._recipe.batch_lengths}
-        network = JaxNetwork(Model(self._run.network.config, state.params["model"]))
+        network = JaxNetwork(Model(self._run.network.config, state.params["model"]), mesh=data_mesh())
         scores = evaluate(network, self._data, self._recipe.answers, **settings).metrics
         figures = {"held_out_exact": float(scores["exact"]), HELD_OUT_F1: float(scores["f1"])}
         self._publish({"stage": self._run.name, "step": done, **figures})

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 
 from tinybert_jax.data import Epochs, Windows
-from tinybert_jax.distill import create_state, make_optimizer, make_train_step
 from tinybert_jax.inference import JaxNetwork, predict_logits
 from tinybert_jax.inference.memory import device_memory
 from tinybert_jax.model import Model
@@ -20,7 +19,7 @@ from tinybert_jax.run.checkpoints import KEPT
 from tinybert_jax.run.dtype import with_dtype
 from tinybert_jax.run.prepare import Ingredients, prepare
 from tinybert_jax.run.recipe import Recipe, Stage
-from tinybert_jax.run.stages import check_stages, epochs_of, teaching, undistilled_stage
+from tinybert_jax.run.stages import Program, check_stages, epochs_of, program_of, undistilled_stage
 from tinybert_jax.sharding import data_mesh, shard_batch
 
 _MEASURED_STEPS = 10
@@ -117,7 +116,9 @@ def _plan_stage(
     epochs = epochs_of(stage, recipe, ingredients, logits)
     steps = stage.steps(copies * epochs.steps_per_epoch)
     lengths = Counter(epochs.length_at(step) for step in range(min(steps, epochs.steps_per_epoch)))
-    measured = _measure_steps(stage, steps, student, teacher, epochs, bool(cached))
+    key = jax.random.key(0)
+    program = program_of(stage, steps, student, teacher, recipe, cached=bool(cached), key=key)
+    measured = _measure_steps(program, epochs, key)
     mean = sum(measured.seconds[length] * count for length, count in lengths.items()) / lengths.total()
     teachers = (teacher, *ingredients.more_teachers) if cached and teacher else ()
     return StagePlan(
@@ -140,25 +141,20 @@ class _Measured(NamedTuple):
     state_bytes: int
 
 
-def _measure_steps(
-    stage: Stage, steps: int, student: Model, teacher: Model | None, epochs: Epochs, cached: bool
-) -> _Measured:
-    mesh, key, optimizer = data_mesh(), jax.random.key(0), make_optimizer(stage, steps)
-    projection, teacher_params, teacher_network = teaching(stage.objective, student, teacher, cached, key)
-    step = make_train_step(student.network, teacher_network, stage.objective, optimizer)
-    state = create_state(student.params, projection, optimizer, mesh)
+def _measure_steps(program: Program, epochs: Epochs, key: jax.Array) -> _Measured:
+    state, teacher = program.fresh_state(), program.taught.params
     first = {}
     for number in range(epochs.steps_per_epoch):
         first.setdefault(epochs.length_at(number), number)
     memory, seconds = 0, {}
     for length, number in first.items():
-        batch = shard_batch(epochs.batch_at(number), mesh)
-        compiled = step.lower(state, teacher_params, batch, key).compile()  # pyright: ignore[reportFunctionMemberAccess]
+        batch = shard_batch(epochs.batch_at(number), data_mesh())
+        compiled = program.step.lower(state, teacher, batch, key).compile()  # pyright: ignore[reportFunctionMemberAccess]
         memory = max(memory, _planned_memory(compiled))
         taken = []
         for _ in range(-(-_MEASURED_STEPS // len(first)) + 1):
             began = time.perf_counter()
-            state, metrics = compiled(state, teacher_params, batch, key)
+            state, metrics = compiled(state, teacher, batch, key)
             jax.block_until_ready((state, metrics))
             taken.append(time.perf_counter() - began)
         seconds[length] = statistics.median(taken[1:])  # the first one touches its memory for the first time

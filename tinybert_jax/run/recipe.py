@@ -82,6 +82,8 @@ class Recipe:
             measured as the run begins, and float32 elsewhere.
         teacher_cache: how the teachers' logits are kept on disk for the stages that can train from them; "off" runs
             the teacher in every step.
+        shard_teacher: of the teacher that runs beside a student, each device keeps a part, and layers are gathered one
+            by one: for large teachers. Nothing that is trained changes, and a run may be continued otherwise.
         more_teachers: models of the teacher's vocabulary, trained already; in stage 2 the logits of all teachers
             are averaged.
         seed: decides samples, batches, dropout and fresh heads.
@@ -126,6 +128,7 @@ class Recipe:
     eval_batch_size: int = 32
     dtype: Dtype | Literal["auto"] = "auto"
     teacher_cache: Literal["off", "float16", "float32"] = "float32"
+    shard_teacher: bool = False
     more_teachers: tuple[str, ...] = ()
     seed: int = 0
     checkpoint_every: int = 500

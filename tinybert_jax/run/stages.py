@@ -1,6 +1,7 @@
 """What a stage trains on: its batches, and its teacher, or the logits of it where those are all it needs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -8,15 +9,17 @@ import numpy as np
 import optax
 
 from tinybert_jax.data import Epochs
-from tinybert_jax.distill import Finetune, Objective, make_optimizer
+from tinybert_jax.distill import Finetune, Objective, TrainState, create_state, make_optimizer, make_train_step
 from tinybert_jax.distill.optimizer import skipping_bad
+from tinybert_jax.distill.step import TrainStep
 from tinybert_jax.inference import cached_logits
 from tinybert_jax.model import BertForQuestionAnswering, Model, freeze
 from tinybert_jax.model.bert import Params
+from tinybert_jax.model.ops.platform import Platform
 from tinybert_jax.run.labels import check_labels
 from tinybert_jax.run.prepare import Ingredients
 from tinybert_jax.run.recipe import Recipe, Stage
-from tinybert_jax.sharding import data_mesh, replicate
+from tinybert_jax.sharding import data_mesh, replicate, split
 
 
 class Teaching(NamedTuple):
@@ -24,7 +27,7 @@ class Teaching(NamedTuple):
 
     Attributes:
         projection: the objective's own parameters, before training.
-        params: the teacher's, on every device; None where the batches bring its logits.
+        params: the teacher's, on the devices; None where the batches bring its logits.
         network: what they are parameters of; likewise.
     """
 
@@ -33,7 +36,9 @@ class Teaching(NamedTuple):
     network: BertForQuestionAnswering | None = None
 
 
-def teaching(objective: Objective, student: Model, teacher: Model | None, cached: bool, key: jax.Array) -> Teaching:
+def teaching(
+    objective: Objective, student: Model, teacher: Model | None, cached: bool, key: jax.Array, *, shard: bool = False
+) -> Teaching:
     """Puts the teacher on the devices, and draws the projections to it.
 
     Args:
@@ -42,6 +47,7 @@ def teaching(objective: Objective, student: Model, teacher: Model | None, cached
         teacher: the model it learns from; None only where the objective uses none.
         cached: whether the batches bring the teacher's logits.
         key: of the projections.
+        shard: each device keeps a part of the teacher.
     """
     if not objective.uses_teacher:
         return Teaching()
@@ -49,7 +55,34 @@ def teaching(objective: Objective, student: Model, teacher: Model | None, cached
     projection = objective.init_projection(key, student.config, teacher.config)
     if cached:
         return Teaching(projection)
-    return Teaching(projection, replicate(freeze(teacher.params, teacher.config.dtype), data_mesh()), teacher.network)
+    mesh, params, network = data_mesh(), freeze(teacher.params, teacher.config.dtype), teacher.network
+    if not shard:
+        return Teaching(projection, replicate(params, mesh), network)
+    return Teaching(projection, split(params, mesh), network.clone(platform=Platform(split_over=mesh)))
+
+
+class Program(NamedTuple):
+    """A stage's training step.
+
+    Attributes:
+        step: as `make_train_step` has it.
+        fresh_state: makes the state before its first call.
+        taught: whose `params` it takes.
+    """
+
+    step: TrainStep
+    fresh_state: Callable[[], TrainState]
+    taught: Teaching
+
+
+def program_of(
+    stage: Stage, steps: int, student: Model, teacher: Model | None, recipe: Recipe, *, cached: bool, key: jax.Array
+) -> Program:
+    """The step of a stage of so many; the other arguments are as `teaching` has them."""
+    optimizer = optimizer_of(stage, steps, recipe)
+    taught = teaching(stage.objective, student, teacher, cached, key, shard=recipe.shard_teacher)
+    step = make_train_step(student.network, taught.network, stage.objective, optimizer)
+    return Program(step, partial(create_state, student.params, taught.projection, optimizer, data_mesh()), taught)
 
 
 def cached_logits_of(

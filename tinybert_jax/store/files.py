@@ -114,7 +114,7 @@ def parse_json(content: bytes, path: str | Path) -> Any:
 class _Bounded(io.RawIOBase):
     """A stream that is unpacked while it is read, up to a limit: a small file may hold more than any disk."""
 
-    def __init__(self, unpacked: IO[bytes], path: Path, most: int) -> None:
+    def __init__(self, unpacked: io.BufferedIOBase | IO[bytes], path: Path, most: int) -> None:
         self._unpacked, self._path, self._left, self._most = unpacked, path, most, most
 
     def readable(self) -> bool:
@@ -132,13 +132,13 @@ class _Bounded(io.RawIOBase):
         return len(chunk)
 
 
-def bounded(unpacked: IO[bytes], path: Path, most: int = MOST_UNPACKED) -> IO[bytes]:
+def bounded(unpacked: io.BufferedIOBase | IO[bytes], path: Path, most: int = MOST_UNPACKED) -> io.BufferedIOBase:
     """The stream, buffered; reading more of it than so many bytes raises a UserError that names the file."""
     return io.BufferedReader(_Bounded(unpacked, path, most), _CHUNK)
 
 
 @contextmanager
-def reading(path: Path, most: int = MOST_UNPACKED) -> Iterator[IO[bytes]]:
+def reading(path: Path, most: int = MOST_UNPACKED) -> Iterator[io.BufferedIOBase]:
     """Opens a file for reading, unpacked where it is gzipped, under whatever name.
 
     Args:

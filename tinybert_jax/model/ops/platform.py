@@ -24,6 +24,7 @@ class Platform:
         tokens_at_once: where no gradient is taken, so many tokens go through a network at a time, and attention goes
             text by text: what is computed stays in the processor's cache. 0: all at once. Only where a batch is not
             split over devices, of which all but one would wait.
+        split_over: the mesh over whose devices the parameters are split; None where each device has them all.
         compiler_options: of the training step.
     """
 
@@ -32,6 +33,7 @@ class Platform:
     cpu_layouts: bool = True
     exact_in_parts: bool = False
     tokens_at_once: int = 0
+    split_over: Mesh | None = None
     compiler_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod

@@ -1,0 +1,32 @@
+"""Parameters split over devices: each keeps a part, and the whole is there only while it is used."""
+
+from typing import TypeVar
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+Array = TypeVar("Array", bound=jax.Array)
+
+
+def gathered(kernel: Array, x: Array, mesh: Mesh | None) -> tuple[Array, Array]:
+    """The kernel whole on every device, and what it is to be multiplied with.
+
+    It is gathered once `x` is there, so that the kernels of later layers wait for theirs.
+
+    Args:
+        kernel: split over the mesh.
+        x: the layer's input.
+        mesh: None where nothing is split.
+    """
+    if mesh is None:
+        return kernel, x
+    kernel, x = jax.lax.optimization_barrier((kernel, x))
+    return jax.lax.with_sharding_constraint(kernel, NamedSharding(mesh, PartitionSpec())), x
+
+
+def by_rows(x: Array, mesh: Mesh | None) -> Array:
+    """Has a batch split by its rows, whatever it was looked up in."""
+    if mesh is None:
+        return x
+    spec = PartitionSpec("data" if x.shape[0] > 1 else None)  # one row is every row's, as that of the positions
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
