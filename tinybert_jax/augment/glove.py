@@ -1,6 +1,7 @@
 """GloVe vectors, read from text of any size into a memory-mapped matrix, and the words nearest to a word."""
 
 import gzip
+import io
 import itertools
 import re
 import zipfile
@@ -128,7 +129,7 @@ def _chunks(path: Path) -> Iterator[list[bytes]]:
 
 
 @contextmanager
-def _unpacked(file: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
+def _unpacked(file: io.BufferedReader, path: Path) -> Iterator[io.BufferedIOBase]:
     magic = file.read(4)
     file.seek(0)
     if magic.startswith(b"\x1f\x8b"):  # gzip, under any name

@@ -7,7 +7,7 @@ A row is [CLS], text, [SEP], as long as it may be but for the corpus' last. Docu
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -62,7 +62,8 @@ def load_corpus(text: CorpusText, tokenizer: "PreTrainedTokenizerFast", length: 
             _write(folder, pack(_tokenised(text.pieces(), bare_backend(tokenizer)), tokenizer, length))
 
     folder = Entry(Path(cache_dir), "corpus", key).fill(make)
-    return Corpus(*(_read(folder, part) for part in _PARTS), key)
+    train, held_out = (_read(folder, part) for part in _PARTS)
+    return Corpus(train, held_out, key)
 
 
 def pack(
@@ -75,7 +76,8 @@ def pack(
         tokenizer: whose [CLS] and [SEP] they get.
         length: at least 3.
     """
-    cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+    cls: Any = tokenizer.cls_token_id  # transformers allows for tokenizers without
+    sep: Any = tokenizer.sep_token_id
     body, waiting, held, is_open = length - 2, [np.empty(0, np.int32)], 0, False
     for ids, ends in documents:
         is_open |= bool(len(ids))

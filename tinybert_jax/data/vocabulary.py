@@ -104,9 +104,7 @@ def trim_pipeline(content: dict[str, Any], used: Collection[int]) -> tuple[dict[
     return content | {"model": model | rest, "added_tokens": added, "post_processor": processor}, kept
 
 
-def _needed(
-    model: dict[str, Any], vocabulary: dict[str, int], pieces: set[str]
-) -> tuple[set[str], dict[str, list[tuple[str, ...]]]]:
+def _needed(model: dict[str, Any], vocabulary: dict[str, int], pieces: set[str]) -> tuple[set[str], dict[str, Any]]:
     """What is kept beside some pieces, and a BPE's merges."""
     match model["type"]:
         case "WordPiece":

@@ -76,7 +76,7 @@ def centred(keys: Float[AnyArray, "B S N H"], mask: Bool[AnyArray, "B S"]) -> Fl
         keys: of every token and head.
         mask: True at real tokens.
     """
-    wide, real = _at_least_float32(keys), mask[..., None, None]
+    wide, real = jnp.asarray(_at_least_float32(keys)), mask[..., None, None]
     mean = jnp.where(real, wide, 0).sum(1, keepdims=True) / jnp.maximum(real.sum(1, keepdims=True), 1)
     return (wide - mean).astype(keys.dtype)
 

@@ -169,10 +169,10 @@ def skipping_bad(optimizer: optax.GradientTransformation) -> optax.GradientTrans
     """
 
     def update(
-        grads: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, optax.OptState]:
-        updates, after = optimizer.update(grads, state, params)
-        sound = jnp.isfinite(optax.tree.norm(grads))
+        sound = jnp.isfinite(optax.tree.norm(updates))  # still the gradients
+        updates, after = optimizer.update(updates, state, params)
         kept = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, state)
         return jax.tree.map(lambda update: jnp.where(sound, update, 0), updates), kept
 

@@ -215,7 +215,7 @@ def _forward(
     return (context, dropped), (queries, keys, values, mask, signed)
 
 
-def _kept(signed: Array) -> Array:
+def _kept(signed: AnyArray) -> Array:
     """What dropout leaves of the probabilities. Not `maximum(signed, 0)`: in XLA's CPU fusions, that of NaN is 0."""
     return jnp.where(signed <= 0, 0, signed)
 
