@@ -1,14 +1,16 @@
 """Parameters split over devices: each keeps a part, and the whole is there only while it is used."""
 
-from typing import TypeVar
-
 import jax
+from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float
 
-Array = TypeVar("Array", bound=jax.Array)
+from tinybert_jax.arrays import AnyArray
 
 
-def gathered(kernel: Array, x: Array, mesh: Mesh | None) -> tuple[Array, Array]:
+def gathered(
+    kernel: Float[AnyArray, "D F"], x: Float[AnyArray, "*rows D"], mesh: Mesh | None
+) -> tuple[Float[AnyArray, "D F"], Float[AnyArray, "*rows D"]]:
     """The kernel whole on every device, and what it is to be multiplied with.
 
     It is gathered once `x` is there, so that the kernels of later layers wait for theirs.
@@ -24,7 +26,7 @@ def gathered(kernel: Array, x: Array, mesh: Mesh | None) -> tuple[Array, Array]:
     return jax.lax.with_sharding_constraint(kernel, NamedSharding(mesh, PartitionSpec())), x
 
 
-def by_rows(x: Array, mesh: Mesh | None) -> Array:
+def by_rows(x: Float[Array, "B T D"], mesh: Mesh | None) -> Float[Array, "B T D"]:
     """Has a batch split by its rows, whatever it was looked up in."""
     if mesh is None:
         return x
