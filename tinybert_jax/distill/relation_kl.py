@@ -67,7 +67,7 @@ def _forward(student: AnyArray, teacher: AnyArray, mask: AnyArray, platform: Pla
     return total / count, jnp.where(mask[..., None, None], gradient, 0).astype(student.dtype)
 
 
-def _backward(platform: Platform, by_student: Array, gradient: Array) -> tuple[Array | None, ...]:
+def _backward(platform: Platform, by_student: Array, gradient: AnyArray) -> tuple[AnyArray | None, ...]:
     return (gradient * by_student).astype(by_student.dtype), None, None
 
 
