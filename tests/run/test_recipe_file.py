@@ -31,29 +31,36 @@ def test_every_recipe_reads_back_equal(tmp_path, name, preset):
     assert through_a_file(recipe, tmp_path) == recipe
 
 
-positive = st.floats(min_value=1e-300, allow_infinity=True)
+positive = st.floats(min_value=1e-300, max_value=3e38)
+not_negative = st.floats(min_value=0, max_value=3e38)
+counts = st.integers(1, 2**31 - 1)
 objectives = st.one_of(
     st.builds(Finetune),
     st.builds(
         Intermediate,
         hidden_map=st.sampled_from(["uniform", "last", (1,), (2, 4)]),
-        hidden_weight=st.floats(min_value=0, allow_nan=False),
+        hidden_weight=not_negative,
         embeddings=st.booleans(),
     ),
-    st.builds(Prediction, temperature=positive, null_weight=st.floats(min_value=0, allow_nan=False)),
-    st.builds(Relations, heads=st.none() | st.integers(1)),
+    st.builds(Prediction, temperature=positive, null_weight=not_negative),
+    st.builds(Relations, heads=st.none() | counts),
 )
 stages = st.builds(
-    Stage, objective=objectives, learning_rate=positive, max_steps=st.none() | st.integers(1), augmented=st.booleans()
+    Stage,
+    objective=objectives,
+    learning_rate=positive,
+    clip_norm=positive | st.just(math.inf),
+    max_steps=st.none() | counts,
+    augmented=st.booleans(),
 )
 recipes = st.builds(
     dataclasses.replace,
     st.sampled_from([recipe() for recipe in RECIPES.values() if recipe().teacher and recipe().train]),
     student=st.text(),
     stages=st.lists(stages, min_size=1, max_size=3).map(tuple),
-    buckets=st.lists(st.integers(1), max_size=4).map(tuple),
+    buckets=st.sets(counts, max_size=4).map(sorted).map(tuple),
     cache=st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1).map(Path),
-    train_questions=st.none() | st.integers(1),
+    train_questions=st.none() | counts,
 )
 
 
