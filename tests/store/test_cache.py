@@ -193,9 +193,11 @@ def test_a_part_is_known_by_size_and_crc32(tmp_path):
 # --- other processes ------------------------------------------------------------------------------------------------
 
 FILL = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from tinybert_jax.store.cache import Entry
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
 
 def make(entry):
     for block in range(int(sys.argv[2])):
