@@ -19,6 +19,7 @@ from tests.tiny_run import tiny_arguments
 from tinybert_jax import train
 from tinybert_jax.errors import run_script as run_in_process
 from tinybert_jax.inference import JaxNetwork, predict_logits
+from tinybert_jax.run import stages
 from tinybert_jax.synthetic.generate import train_tokenizer
 from tinybert_jax.tracking import read_metrics
 
@@ -89,7 +90,7 @@ def test_training_moves_every_loss_down(finished):
 
 def test_a_finished_run_given_again_trains_nothing(finished, cache, monkeypatch):
     output, results = finished
-    monkeypatch.setattr(train, "make_train_step", lambda *_: pytest.fail("a finished stage was trained again"))
+    monkeypatch.setattr(stages, "make_train_step", lambda *_: pytest.fail("a finished stage was trained again"))
     again = train.train(*train.parse(tiny_arguments(cache, "--output", str(output))))
     assert {**again, "seconds": 0} == {**results, "seconds": 0}
 
@@ -104,7 +105,7 @@ def test_stage_2_runs_no_teacher_where_all_teachers_logits_are_cached(finished, 
     data = {"train": str(synthetic / "dev.json"), "dev": str(synthetic / "dev.json"), "synthetic": None}
     recipe = dataclasses.replace(recipe, stages=(stage,), teacher_stages=(), teacher_cache=kept, **models, **data)
     ingredients, seen = train.prepare(recipe, tmp_path), []
-    build = train.make_train_step
+    build = stages.make_train_step
 
     def watched(student, teacher, *rest):
         step = build(student, teacher, *rest)
@@ -115,7 +116,7 @@ def test_stage_2_runs_no_teacher_where_all_teachers_logits_are_cached(finished, 
 
         return watched_step
 
-    monkeypatch.setattr(train, "make_train_step", watched)
+    monkeypatch.setattr(stages, "make_train_step", watched)
     run = train.Run(recipe, ingredients, tmp_path)
     train.train_stage(tmp_path / "student" / "1-prediction", stage, ingredients.student, ingredients.teacher, run)
     ((teacher, teacher_params, batch),) = seen
