@@ -64,7 +64,7 @@ def test_a_single_article_cannot_be_divided():
         ({"hold_out_questions": 0.1}, r"hold_out_questions 0\.1 needs scores"),
         ({"eval_every": 10}, "eval_every 10 scores on questions held out .* give hold_out_questions"),
         ({"hold_out_questions": 1.0}, r"must be a share of the articles, in \[0, 1\), got 1\.0"),
-        ({"hold_out_questions": float("nan"), "eval_every": 1}, "must be a share of the articles"),
+        ({"hold_out_questions": float("nan"), "eval_every": 1}, "hold_out_questions must be a finite number, got nan"),
         ({"eval_every": 0, "hold_out_questions": 0.1}, "eval_every must be at least 1, got 0"),
         ({"eval_every": 1, "hold_out_questions": 0.1, "patience": 0}, "patience must be at least 1, got 0"),
         (
