@@ -103,7 +103,8 @@ def test_stage_2_runs_no_teacher_where_all_teachers_logits_are_cached(finished, 
     recipe, *_ = train.parse(tiny_arguments(cache, "--output", str(tmp_path)))
     stage = dataclasses.replace(recipe.stages[1], max_steps=1)
     data = {"train": str(synthetic / "dev.json"), "dev": str(synthetic / "dev.json"), "synthetic": None}
-    recipe = dataclasses.replace(recipe, stages=(stage,), teacher_stages=(), teacher_cache=kept, **models, **data)
+    settings = {"teacher_stages": (), "teacher_cache": kept, "dtype": "float32"}
+    recipe = dataclasses.replace(recipe, stages=(stage,), **settings, **models, **data)
     ingredients, seen = train.prepare(recipe, tmp_path), []
     build = stages.make_train_step
 
