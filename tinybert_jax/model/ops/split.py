@@ -9,8 +9,8 @@ from tinybert_jax.arrays import AnyArray
 
 
 def gathered(
-    kernel: Float[AnyArray, "D F"], x: Float[AnyArray, "*rows D"], mesh: Mesh | None
-) -> tuple[Float[AnyArray, "D F"], Float[AnyArray, "*rows D"]]:
+    kernel: Float[AnyArray, "D F"], x: Float[Array, "*rows D"], mesh: Mesh | None
+) -> tuple[Float[AnyArray, "D F"], Float[Array, "*rows D"]]:
     """The kernel whole on every device, and what it is to be multiplied with.
 
     It is gathered once `x` is there, so that the kernels of later layers wait for theirs.
