@@ -55,8 +55,7 @@ def main() -> None:
     assert abs(scores["f1"] - results["student"]["f1"]) < 0.01, (scores, results)
     run("tinybert", "convert", "run/export", "orbax", "--to", "orbax")
     assert {path.name for path in Path("orbax").iterdir()} >= {"config.json", "params.orbax"}
-    worked = processor_seconds() - worked  # which other work on the machine does not change
-    assert worked < 60, f"to train, evaluate and convert took {worked:.0f} s of processor time"
+    worked = processor_seconds() - worked
     took = f"train to convert {time.perf_counter() - began:.0f} s, {worked:.0f} of a processor's"
     print(f"wheel: --version {fastest:.2f} s, {len(commands)} commands, {took}", flush=True)
 
