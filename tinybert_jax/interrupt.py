@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import ClassVar
 
-_OUT_OF_TIME = 75  # EX_TEMPFAIL of sysexits.h: try again later
+OUT_OF_TIME = 75  # EX_TEMPFAIL of sysexits.h: try again later
 _TIMER = getattr(signal, "SIGALRM", None)  # Windows has none
 _NUMBERS = [number for number in (signal.SIGINT, signal.SIGTERM, _TIMER) if number is not None]
 
@@ -53,7 +53,7 @@ class StopSignals:
     def stop(cls) -> None:
         """Raises `Stopped`, where a signal has come."""
         if cls.requested is not None:
-            raise Stopped(_OUT_OF_TIME if cls.requested == _TIMER else 128 + cls.requested)
+            raise Stopped(OUT_OF_TIME if cls.requested == _TIMER else 128 + cls.requested)
 
 
 @contextmanager

@@ -22,13 +22,12 @@ import jax
 
 from tinybert_jax import processes
 from tinybert_jax.errors import UserError, check
-from tinybert_jax.interrupt import Stopped, StopSignals
+from tinybert_jax.interrupt import OUT_OF_TIME, Stopped, StopSignals
 from tinybert_jax.run.hooks import Hook
 
 LOST = 69  # EX_UNAVAILABLE of sysexits.h
 _POLL = 1.0  # seconds
 _PATIENCE = 20.0  # seconds for a process that was told to end
-_OUT_OF_TIME = 75
 _ENDED = "tinybert_jax/ended/"
 _LOST_MESSAGE = (
     "error: a process of this run is lost, and the others cannot go on without it: the same command on every host "
@@ -194,7 +193,7 @@ def _watch(over: threading.Event) -> None:
 
 
 def _follow(index: int, status: int, message: str, over: threading.Event) -> None:
-    number = {_OUT_OF_TIME: getattr(signal, "SIGALRM", None)}.get(status, status - 128)
+    number = {OUT_OF_TIME: getattr(signal, "SIGALRM", None)}.get(status, status - 128)
     if status in (1, 2) or number is None:
         said = f"error: process {index} of {processes.count()} has ended: {message}"
     else:
