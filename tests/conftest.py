@@ -17,6 +17,7 @@ jaxtyping.install_import_hook(
     [
         "tinybert_jax.model.bert",
         "tinybert_jax.model.embeddings",
+        "tinybert_jax.model.masked_lm",
         "tinybert_jax.model.ops",
         "tinybert_jax.distill",
         "tinybert_jax.inference",
