@@ -279,9 +279,8 @@ def main() -> None:
     _check(arguments)
     if arguments.model or arguments.against:
         from tinybert_jax.run.runtime import configure
-        from tinybert_jax.store.cache import default_cache
 
-        configure(default_cache())
+        configure()
     if arguments.model:
         from tinybert_jax.inference.loading import find
         from tinybert_jax.inference.settings import load_settings

@@ -13,8 +13,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.model.bert import BertForMaskedLM, BertForQuestionAnswering, init_params
+from tinybert_jax.model.bert import BertForQuestionAnswering, init_params
 from tinybert_jax.model.config import BertConfig
+from tinybert_jax.model.masked_lm import BertForMaskedLM
 from tinybert_jax.model.names import TreePath, is_derived, is_elsewhere, places
 
 Head = Literal["question-answering", "masked-lm"]

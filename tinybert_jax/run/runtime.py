@@ -7,27 +7,29 @@ from pathlib import Path
 
 import jax
 
+from tinybert_jax.store.cache import default_cache
+
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # mallopt(3)
 # Of XLA's flags only what its makers document as a gain: on several GPUs, gradients are summed while others are
 # still computed. It means nothing to other devices.
 XLA_FLAGS = ("--xla_gpu_enable_latency_hiding_scheduler=true",)
 
 
-def configure(cache: Path) -> None:
+def configure(cache: Path | None = None) -> None:
     """Sets the process up; to be called before anything is computed.
 
     What the user has set by environment variables stays: flags of XLA's come after ours and win, and a
     JAX_COMPILATION_CACHE_DIR is where compiled programs are kept.
 
     Args:
-        cache: its folder "xla" keeps compiled programs. JAX names each by all that decides it, compiles what it
-            cannot read back with a warning, and deletes nothing.
+        cache: its folder "xla" keeps compiled programs; the default cache unless given. JAX names each program by all
+            that decides it, compiles what it cannot read back with a warning, and deletes nothing.
     """
     keep_freed_memory()
     run_one_at_a_time()
     os.environ["XLA_FLAGS"] = " ".join((*XLA_FLAGS, os.environ.get("XLA_FLAGS", ""))).strip()
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache / "xla"))
+        jax.config.update("jax_compilation_cache_dir", str((cache or default_cache()) / "xla"))
     # All programs: by default only those that took a second or more to compile, and a run has dozens below that.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
