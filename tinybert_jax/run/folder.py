@@ -98,7 +98,7 @@ def claimed(recipe: Recipe, output: Path) -> Iterator[None]:
             finally:
                 (output / _OWNER).unlink(missing_ok=True)
                 if is_new and not (output / _RECIPE_FILE).exists():
-                    shutil.rmtree(output)
+                    shutil.rmtree(output, ignore_errors=True)  # another process may be claiming it by now
     except Timeout as error:
         raise UserError(
             f"{output} is being written to by {_owner(output)}: wait for it, stop it, or name another folder"

@@ -16,7 +16,6 @@ from tinybert_jax.inference import JaxNetwork, predict_logits
 from tinybert_jax.inference.memory import device_memory
 from tinybert_jax.model import Model
 from tinybert_jax.run.checkpoints import KEPT
-from tinybert_jax.run.dtype import with_dtype
 from tinybert_jax.run.prepare import Ingredients, prepare
 from tinybert_jax.run.recipe import Recipe, Stage
 from tinybert_jax.run.stages import Program, check_stages, epochs_of, program_of, undistilled_stage
@@ -79,7 +78,6 @@ def plan(recipe: Recipe) -> Plan:
         UserError: what `train` would refuse before its first step.
     """
     with tempfile.TemporaryDirectory() as folder:
-        recipe = with_dtype(recipe, Path(folder))
         ingredients = prepare(recipe, Path(folder))
         check_stages(recipe, ingredients)
         stages = tuple(_plan_stage(*work, recipe, ingredients) for work in _work(recipe, ingredients))
