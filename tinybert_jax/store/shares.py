@@ -10,7 +10,6 @@ with an entry that an only one has begun, and shares of other sizes are made fro
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from tinybert_jax.processes import Sharing, all_say, from_first, in_turn, index, is_first, say
@@ -44,7 +43,7 @@ def fill_together(entry: Entry, blocks: int, make: Make, join: Join = concatenat
     Raises:
         UserError: as `Entry.fill`.
     """
-    sharers, whole = Sharing.by, partial(make, blocks=range(blocks))
+    sharers, whole = Sharing.by, _making(make, range(blocks))
     if sharers is None:
         return entry.fill(whole)
     Sharing.by = None
@@ -57,9 +56,9 @@ def fill_together(entry: Entry, blocks: int, make: Make, join: Join = concatenat
         for process, (part, share) in zip(sharers, parts, strict=False):
             if process == index():
                 say(f"makes blocks {share.start + 1} to {share.stop} of {blocks}: {entry.kind}")
-                part.fill(partial(make, blocks=share))
+                part.fill(_making(make, share))
         all_say(None)
-        path = in_turn(lambda: entry.fill(partial(_join, parts=parts, make=make, join=join)))
+        path = in_turn(lambda: entry.fill(lambda one: _join(one, parts, make, join)))
         if is_first():
             for part, _ in parts:
                 part.remove()
@@ -83,6 +82,10 @@ def _key(key: str, share: range) -> str:
     return hashlib.sha256(f"{key} {share}".encode()).hexdigest()
 
 
+def _making(make: Make, blocks: range) -> Callable[[Entry], None]:
+    return lambda entry: make(entry, blocks)
+
+
 def _join(entry: Entry, parts: Sequence[tuple[Entry, range]], make: Make, join: Join) -> None:
     """Joins the shares, each made again here where it is damaged or missing."""
-    join(entry, [part.fill(partial(make, blocks=share)) for part, share in parts])
+    join(entry, [part.fill(_making(make, share)) for part, share in parts])
