@@ -27,14 +27,14 @@ from tinybert_jax.data.prefetch import prefetch
 from tinybert_jax.errors import run_script
 from tinybert_jax.interrupt import held_signals, stop_signals
 from tinybert_jax.model import Model
-from tinybert_jax.processes import asked_to_stop, from_first, in_turn, is_first
+from tinybert_jax.processes import asked_to_stop, from_first, is_first, sharing
 from tinybert_jax.run.beside import check_trained, divergence_told, own_hooks
 from tinybert_jax.run.checkpoints import Checkpoints
 from tinybert_jax.run.cluster import together
 from tinybert_jax.run.command_line import parse
 from tinybert_jax.run.digests import digests
 from tinybert_jax.run.dtype import with_dtype
-from tinybert_jax.run.folder import OWNER, begin, claimed
+from tinybert_jax.run.folder import begin, claimed
 from tinybert_jax.run.hooks import Hook, Hooks, StageRun, check_hooks
 from tinybert_jax.run.needs import needs_of, tell
 from tinybert_jax.run.order import Work, in_order
@@ -69,11 +69,12 @@ def train(recipe: Recipe, output: Path, hooks: Sequence[Hook] = ()) -> dict[str,
     check_hooks(hooks)
     with together(), claimed(recipe, output):
         recipe = with_dtype(recipe, output)
-        ingredients = in_turn(lambda: prepare(recipe, output), output / OWNER)
-        check_stages(recipe, ingredients)
-        begin(recipe, digests(ingredients), output)
-        from_first(lambda: tell(needs_of(recipe, ingredients, output), recipe, output))
-        ingredients = in_turn(lambda: augment_training_data(recipe, ingredients), output / OWNER)
+        with sharing(recipe.cache):
+            ingredients = prepare(recipe, output)
+            check_stages(recipe, ingredients)
+            begin(recipe, digests(ingredients), output)
+            from_first(lambda: tell(needs_of(recipe, ingredients, output), recipe, output))
+            ingredients = augment_training_data(recipe, ingredients)
         results = train_models(Run(recipe, ingredients, output, hooks))
         results["seconds"] = round(time.perf_counter() - began, 1)
         from_first(lambda: conclude(results, output, hooks))
@@ -100,7 +101,8 @@ def train_stage(work: Work, run: Run) -> Model:
     if from_first((folder / FINAL).exists):
         return finished(folder, student)
     recipe, ingredients, mesh, name = run.recipe, run.ingredients, data_mesh(), work.name
-    cached = in_turn(lambda: cached_logits_of(teacher, stage, recipe, ingredients), run.output / OWNER)
+    with sharing(recipe.cache):
+        cached = cached_logits_of(teacher, stage, recipe, ingredients)
     epochs = epochs_of(stage, recipe, ingredients, cached)
     steps = stage.steps(epochs.steps_per_epoch)
     key = jax.random.fold_in(jax.random.key(recipe.seed), zlib.crc32(name.encode()))

@@ -98,6 +98,12 @@ class Entry:
         """The folder of its parts."""
         return self.root / self.kind / self.key
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether a part of it is recorded."""
+        recorded = read_manifest(self.path)
+        return recorded is not None and len(recorded.parts) > 0
+
     def fill(self, make: Callable[["Entry"], None]) -> Path:
         """Has `make` add the parts that are missing, unless none is; returns the folder.
 
