@@ -4,6 +4,7 @@ import os
 import shutil
 import string
 import subprocess
+from pathlib import Path
 
 import jax
 import jaxtyping
@@ -63,6 +64,23 @@ PIECES = ["the", "of", "a", ".", ",", "7", "##s", "##ing", *"xyz", "##x", "##y",
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CHARACTERS = [*string.ascii_lowercase, *string.digits, *string.punctuation, "ᄒ", "ᅡ", "ᆫ", "中", "ß", "é"]
+
+
+# What takes longest, so that no worker begins with it when the others are nearly done.
+LONGEST_FIRST = (
+    "benchmarks/test_report.py",
+    "test_readme.py",
+    "run/test_cluster.py",
+    "test_chaos.py",
+    "test_train.py",
+    "distill/test_step.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Files of tests in the order of `LONGEST_FIRST`, then all others in theirs."""
+    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(scope="session", autouse=True)
