@@ -99,6 +99,19 @@ def compiled_once(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="module")
+def compiled_quickly():
+    """Compiles a module's programs, and those of processes it starts, in half of the time: LLVM optimises little.
+
+    For tests of what a run does with its steps, not of what a step computes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A folder with room for a megabyte, where the system lets the tests make one."""

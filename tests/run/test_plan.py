@@ -14,6 +14,8 @@ from tinybert_jax.run.command_line import parse
 from tinybert_jax.run.hooks import Hook
 from tinybert_jax.run.plan import in_words, plan
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
