@@ -18,6 +18,7 @@ jaxtyping.install_import_hook(
     [
         "tinybert_jax.model.bert",
         "tinybert_jax.model.embeddings",
+        "tinybert_jax.model.masked_lm",
         "tinybert_jax.model.ops",
         "tinybert_jax.distill",
         "tinybert_jax.inference",
@@ -297,6 +298,6 @@ def augmenting_recipe(masked_lm_folder, masked_lm, paragraphs, random_params, tm
         augment=AugmentConfig(copies=4, model=str(masked_lm_folder), candidates=3, dtype="float32"),
         windows=WindowConfig(max_seq_len=40, doc_stride=8, max_question_len=8),
         buckets=(40,),
-        dtype="float32",  # as a run settles it before it prepares
+        dtype="float32",
         cache=tmp_path / "cache",
     )

@@ -19,7 +19,7 @@ SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "i
 @pytest.fixture(autouse=True)
 def as_it_is(monkeypatch):
     """The command sets its process up; here that is the tests' own."""
-    monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda cache: None)
+    monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda: None)
 
 
 @pytest.fixture(scope="module")

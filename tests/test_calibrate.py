@@ -57,7 +57,7 @@ def test_the_threshold_with_the_highest_f1_is_kept_and_obeyed(model, data):
 
 
 def test_the_command_prints_what_it_wrote(model, data, monkeypatch, capsys):
-    monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda cache: None)
+    monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda: None)
     monkeypatch.setattr(sys, "argv", ["calibrate", str(model), "--data", data, "--max-wrong", "0.9"])
     calibrate.main()
     printed = json.loads(capsys.readouterr().out)

@@ -14,7 +14,7 @@ from tinybert_jax.store.files import read_json
 @pytest.fixture
 def run(monkeypatch, capsys):
     """The command line: exit status, and lines of stdout and stderr."""
-    monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda cache: None)
+    monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda: None)
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # run_script sets it: put it back
 
     def run(*arguments):

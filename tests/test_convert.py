@@ -189,6 +189,24 @@ def test_a_bad_source_leaves_nothing_behind(tmp_path, source):
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
+def test_weights_that_are_not_finite_convert_where_that_is_asked_for(monkeypatch, capsys, tmp_path, source, params):
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(source / "model.safetensors")
+    tensors["qa_outputs.bias"][1] = np.inf
+    save_file(tensors, source / "model.safetensors")
+    assert run(monkeypatch, source, tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert "qa_outputs.bias must hold finite numbers, got inf among its 2" in said and "--allow-non-finite" in said
+    assert not (tmp_path / "out").exists()
+    with pytest.warns(UserWarning, match=r"^qa_outputs\.bias holds 1 numbers"):
+        assert run(monkeypatch, source, tmp_path / "out", "--allow-non-finite") == 0
+    converted = load_file(tmp_path / "out" / "model.safetensors")
+    assert converted.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(converted[name], tensor)
+
+
 def test_a_student_is_cut_by_its_layers(monkeypatch, tmp_path, source, config, params):
     write_settings(source, QASettings())
     assert run(monkeypatch, source, tmp_path / "out", "--layers", "1", "--positions", "12") == 0

@@ -1,6 +1,7 @@
 """The scoring script on the test's own data: with a model, and on files of predictions."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ CONFIG = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "
 @pytest.fixture(autouse=True)
 def as_it_is(monkeypatch):
     """The command sets its process up; here that is the tests' own."""
-    monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda cache: None)
+    monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda: None)
 
 
 @pytest.fixture(scope="module")
@@ -227,3 +228,28 @@ def test_an_exported_file_is_scored(data, tmp_path, monkeypatch, capsys):
         scores.append(json.loads(capsys.readouterr().out))
     assert scores[0]["f1"] == pytest.approx(scores[1]["f1"])
     assert scores[0]["total"] == scores[1]["total"]
+
+
+def test_a_model_with_a_bad_number_is_scored_where_that_is_asked_for(data, tmp_path, monkeypatch, capsys):
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(data / "model", tmp_path / "bad")
+    file = tmp_path / "bad" / "model.safetensors"
+    tensors = load_file(file)
+    unused = load_tokenizer(data / "model").mask_token_id
+    tensors["bert.embeddings.word_embeddings.weight"][unused, 3] = float("nan")
+    save_file(tensors, file)
+    arguments = ["evaluate.py", str(tmp_path / "bad"), "--batch-size", "4", "--data", str(data / "data.json")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(UserError, match=r"word_embeddings\.weight must hold finite numbers, got nan"):
+        evaluate.main()
+    monkeypatch.setattr(sys, "argv", [*arguments, "--allow-non-finite"])
+    with pytest.warns(UserWarning, match=r"word_embeddings\.weight holds 1 numbers that are not finite"):
+        evaluate.main()
+    sound = evaluate.score_model(str(data / "model"), str(data / "data.json"), batch_size=4).metrics
+    assert json.loads(capsys.readouterr().out) == sound
+
+    tensors["qa_outputs.bias"][0] = float("inf")  # which every logit sees
+    save_file(tensors, file)
+    with pytest.warns(UserWarning, match="not finite"), pytest.raises(UserError, match="logits must be finite"):
+        evaluate.main()

@@ -26,7 +26,7 @@ def source(tmp_path, config, params):
 
 def run(monkeypatch, *arguments):
     """The command line; its exit status."""
-    monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda cache: None)
+    monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda: None)
     monkeypatch.setattr(sys, "argv", ["export", *map(str, arguments)])
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # run_script sets it: put it back
     with pytest.raises(SystemExit) as exit_:

@@ -5,15 +5,30 @@ import signal
 import pytest
 
 from tinybert_jax.interrupt import Stopped, held_signals, stop_signals
-from tinybert_jax.processes import arrays_from_first, asked_to_stop, count, from_first, in_turn, is_first
+from tinybert_jax.processes import (
+    Sharing,
+    all_say,
+    arrays_from_first,
+    asked_to_stop,
+    count,
+    from_first,
+    in_turn,
+    index,
+    is_first,
+    sharing,
+)
 
 
 def test_an_only_process_is_the_first_and_makes_everything(tmp_path):
-    assert (count(), is_first()) == (1, True)
+    assert (count(), index(), is_first()) == (1, 0, True)
     made = {"not": object()}  # nothing goes through JSON
     assert from_first(lambda: made) is made
     assert arrays_from_first(lambda: made, None) is made
-    assert in_turn(lambda: made, tmp_path / "no probe") is made
+    assert in_turn(lambda: made) is made
+    assert all_say(made) == [made]
+    with sharing(tmp_path / "cache"):
+        assert Sharing.by is None  # with nobody
+    assert not (tmp_path / "cache").exists()
 
 
 def test_an_only_process_stops_at_once():

@@ -69,7 +69,7 @@ def test_the_card_says_what_was_measured_against(finished):
 
 def test_the_command_measures_the_same(finished, monkeypatch, capsys):
     recipe, output, results = finished
-    monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda cache: None)
+    monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda: None)
 
     def printed(*models):
         arguments = [models[0], "--against", models[1], "--data", recipe.dev]
@@ -93,7 +93,7 @@ def test_the_command_measures_the_same(finished, monkeypatch, capsys):
 )
 def test_the_command_refuses_to_score_what_is_not_labelled(finished, monkeypatch, more):
     recipe, output, _ = finished
-    monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda cache: None)
+    monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda: None)
     models = [] if "--predictions" in more else [str(output / "export")]
     monkeypatch.setattr("sys.argv", ["evaluate.py", *models, *more, "--data", recipe.dev])
     with pytest.raises(UserError, match=r"dev\.jsonl has no labels to score answers by: give MODEL --against TEACHER"):

@@ -141,9 +141,8 @@ def _load(arguments: Arguments) -> "Answerer":
     from tinybert_jax.inference import Answerer
     from tinybert_jax.inference.loading import load
     from tinybert_jax.run.runtime import configure
-    from tinybert_jax.store.cache import default_cache
 
-    configure(default_cache())
+    configure()
     network, tokenizer, settings = load(arguments.model, arguments.dtype)
     given = {"null_threshold": arguments.threshold, "max_answer_len": arguments.max_answer_len}
     changed = {name: value for name, value in given.items() if value is not None}

@@ -20,6 +20,7 @@ from jaxtyping import Bool
 
 from tinybert_jax.data import Example, read_squad
 from tinybert_jax.errors import UserError, check, run_script
+from tinybert_jax.run.model_card import shown
 from tinybert_jax.scoring import (
     Answers,
     best_thresholds,
@@ -113,7 +114,7 @@ def calibrate(model: Path, data: str, max_wrong: float | None = None, batch_size
         before,
         answers=dataclasses.replace(before.answers, null_threshold=threshold),
         temperature=fit_temperature(asked.answers.options, asked.is_right),
-        tuned_on={"data": _shown(data), "questions": len(examples), **how},
+        tuned_on={"data": shown(data), "questions": len(examples), **how},
     )
     write_settings(model, after)
     tuned = {"null_threshold": threshold, "temperature": after.temperature, "tuned_on": after.tuned_on}
@@ -171,18 +172,12 @@ def _are_exact(examples: Sequence[Example], predictions: Mapping[str, str]) -> B
     return np.array(list(question_scores(examples, predictions)["exact"].values())) == 1
 
 
-def _shown(data: str) -> str:
-    """The data's name for those who get the model: of a path its last part."""
-    return Path(data).name if Path(data).exists() else data
-
-
 def main() -> None:
     """Runs the command line."""
     from tinybert_jax.run.runtime import configure
-    from tinybert_jax.store.cache import default_cache
 
     arguments = tyro.cli(Arguments, prog="tinybert calibrate")
-    configure(default_cache())
+    configure()
     print(json.dumps(calibrate(arguments.model, arguments.data, arguments.max_wrong, arguments.batch_size), indent=2))
 
 

@@ -73,10 +73,9 @@ def _verify(arguments: Arguments, others: dict[str, str]) -> int:
 def main() -> int:
     """The command line."""
     from tinybert_jax.run.runtime import configure
-    from tinybert_jax.store.cache import default_cache
 
     arguments = tyro.cli(Arguments, prog="tinybert certify")
-    configure(default_cache())
+    configure()
     return certify(arguments)
 
 

@@ -32,6 +32,7 @@ def convert(
     to: Literal["transformers", "orbax"] = "transformers",
     layers: str | None = None,
     positions: int | None = None,
+    allow_non_finite: bool = False,
 ) -> None:
     """Converts a checkpoint into a folder of the other layout; a warning names tensors of heads that are left out.
 
@@ -42,6 +43,7 @@ def convert(
         layers: keeps these alone: "6" evenly spaced ones, "0,2,4" these, counted from 0, "first" or "last" half of
             them, or so many, "first:4".
         positions: shortens the position table to rows of that many tokens.
+        allow_non_finite: converts weights as they are, NaN and infinities included, and names their tensors.
 
     Raises:
         UserError: the source cannot be loaded, a token has no embedding, the destination exists, or the source does not
@@ -50,7 +52,7 @@ def convert(
     if destination.exists():
         raise UserError(f"{destination} exists already: name a new folder, or remove that one first")
     settings = load_settings(source)
-    config, params, left_out = load_stored(source)
+    config, params, left_out = load_stored(source, allow_non_finite=allow_non_finite)
     if left_out:
         warnings.warn(f"left out, as no network here has them: {', '.join(sorted(left_out))}", stacklevel=2)
     is_cut = layers is not None or positions is not None

@@ -151,6 +151,8 @@ class Arguments:
         answers: how answers are read off the logits; the model's own settings unless given.
         batch_size: windows a forward.
         dtype: what matrix products compute in.
+        allow_non_finite: scores a model whose weights hold NaN or infinities, and names their tensors; for research.
+            Logits that these reach are refused all the same: there is nothing to score.
     """
 
     data: str
@@ -165,6 +167,7 @@ class Arguments:
     answers: AnswerConfig = AnswerConfig()
     batch_size: int = 32
     dtype: Dtype = "float32"
+    allow_non_finite: bool = False
 
 
 def _check(arguments: Arguments) -> None:
@@ -212,7 +215,8 @@ def _agreement(arguments: Arguments, examples: Sequence[Example]) -> dict[str, A
             f"{arguments.data} has no labels to score answers by: give MODEL --against TEACHER, two models, to measure "
             "how far they agree, without --report, or give labelled data"
         )
-    student, teacher = (load(name, arguments.dtype) for name in (arguments.model, arguments.against))
+    names, allowed = (arguments.model, arguments.against), arguments.allow_non_finite
+    student, teacher = (load(name, arguments.dtype, allow_non_finite=allowed) for name in names)
     settings = dataclasses.replace(student.settings, windows=arguments.windows, answers=arguments.answers)
     evaluation = agreement_of(student._replace(settings=settings), teacher, examples, arguments.batch_size)
     if arguments.output is not None:
@@ -252,7 +256,7 @@ def _model(
 ) -> _Ready:
     from tinybert_jax.inference.loading import load
 
-    loaded = load(name, arguments.dtype)
+    loaded = load(name, arguments.dtype, allow_non_finite=arguments.allow_non_finite)
 
     def answered() -> System:
         evaluation = _evaluate(loaded, examples, output, windows, answers, arguments.batch_size)
@@ -275,9 +279,8 @@ def main() -> None:
     _check(arguments)
     if arguments.model or arguments.against:
         from tinybert_jax.run.runtime import configure
-        from tinybert_jax.store.cache import default_cache
 
-        configure(default_cache())
+        configure()
     if arguments.model:
         from tinybert_jax.inference.loading import find
         from tinybert_jax.inference.settings import load_settings

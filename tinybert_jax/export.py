@@ -147,9 +147,8 @@ def main() -> None:
         check_push(name, private)
     if arguments["data"] is not None:  # networks will run here
         from tinybert_jax.run.runtime import configure
-        from tinybert_jax.store.cache import default_cache
 
-        configure(default_cache())
+        configure()
     export(**arguments)
     if name is not None:
         print(f"pushed to {push(arguments['out'], name, private=private)}", file=sys.stderr)

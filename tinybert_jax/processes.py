@@ -1,7 +1,8 @@
 """Several processes that train as one: all of them compute, and the first one keeps the run's folder.
 
 They run the same program and meet in the coordination service of `jax.distributed`, which the first one hosts. What is
-to be done once, the first does, and the others wait for its word; an only process just does it.
+to be done once, the first does, and the others wait for its word; an only process just does it. What is kept in a cache
+that several see, they make together: `store.shares`.
 
 The service is reached by the client that `jax.distributed` keeps to itself, as JAX's own utilities and orbax do: to
 wait there takes no device, has no limit of time, and can be interrupted.
@@ -9,8 +10,11 @@ wait there takes no device, has no limit of time, and can be interrupted.
 
 import functools
 import json
+import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import count as numbers
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -33,9 +37,14 @@ def count() -> int:
     return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
+def index() -> int:
+    """Which of them this is."""
+    return jax.process_index() if count() > 1 else 0
+
+
 def is_first() -> bool:
     """Whether this process keeps the run's folder."""
-    return count() == 1 or jax.process_index() == 0
+    return index() == 0
 
 
 def client() -> Any:
@@ -84,27 +93,64 @@ def arrays_from_first(make: Callable[[], Any], like: Any) -> Any:
     return jax.device_get(multihost_utils.broadcast_one_to_all(made))
 
 
-def in_turn(make: Callable[[], Made], probe: Path) -> Made:
-    """What `make` makes in each process: on one file system first in the first, so that the others find it made.
+def all_say(word: Any) -> list[Any]:
+    """What each process says, in all of them, once all have said it; it must be what JSON can hold."""
+    if count() == 1:
+        return [word]
+    key = f"tinybert_jax/word/{next(_words)}"
+    client().key_value_set(f"{key}/{index()}", json.dumps(word))
+    return [json.loads(_wait_for(f"{key}/{process}")) for process in range(count())]
 
-    Args:
-        make: keeps in files what takes long.
-        probe: a file that the first process has written, in the run's folder.
+
+def in_turn(make: Callable[[], Made]) -> Made:
+    """What `make` makes in each process, in the first one first: others that see its files find them made."""
+    made = make() if is_first() else None
+    from_first(lambda: None)
+    return made if is_first() else make()  # pyright: ignore[reportReturnType]
+
+
+class Sharing:
+    """Which processes make together what a cache lacks; None where each one makes what it needs."""
+
+    by: ClassVar[tuple[int, ...] | None] = None
+
+
+@contextmanager
+def sharing(folder: Path) -> Iterator[None]:
+    """Has the processes that see this very folder make together what is missing there, for as long as this lasts.
+
+    Which those are is found out by a file that the first one writes there, and said.
     """
     if count() == 1:
-        return make()
-    theirs = from_first(probe.read_text)
-    waits = not is_first() and probe.is_file() and probe.read_text() == theirs
-    if not is_first():
-        _say("waits for the files that the first one makes" if waits else "makes files of its own")
-    made = None if waits else make()
-    from_first(lambda: None)
-    return make() if waits else made  # pyright: ignore[reportReturnType]
+        yield
+        return
+    name = from_first(lambda: _mark(folder))
+    sees = all_say(bool(name) and (folder / name).exists())
+    if is_first() and name:
+        (folder / name).unlink()
+    Sharing.by = tuple(process for process, it_does in enumerate(sees) if it_does)
+    shares = index() in Sharing.by and len(Sharing.by) > 1
+    say("makes its share of files with those that see the same cache" if shares else "makes files of its own")
+    try:
+        yield
+    finally:
+        Sharing.by = None
+
+
+def _mark(folder: Path) -> str:
+    """Writes a file of a new name; returns that, or "" where nothing can be written."""
+    with suppress(OSError):  # a cache that is only read
+        folder.mkdir(parents=True, exist_ok=True)
+        file, path = tempfile.mkstemp(prefix=".seen.", dir=folder)
+        os.close(file)
+        return Path(path).name
+    return ""
 
 
 @functools.cache  # once
-def _say(what: str) -> None:
-    print(f"process {jax.process_index()} of {count()} {what}", file=sys.stderr)
+def say(what: str) -> None:
+    """Tells the user what this process, of several, does."""
+    print(f"process {index()} of {count()} {what}", file=sys.stderr)
 
 
 class Stop:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.store.one_by_one import contents, made_by
 from tinybert_jax.augment import candidates as module
 from tinybert_jax.augment.candidates import Candidates, load_masked_lm
 from tinybert_jax.augment.rules import AugmentConfig
@@ -99,6 +100,12 @@ def test_an_interrupted_search_continues_to_the_same_bytes(store, tmp_path, monk
     assert digest(continued) == digest(whole)
     assert {path.suffix for path in continued.folder.iterdir()} == {".arrow", ".jsonl", ".json"}
     assert [line["step"] for line in read_metrics(continued.folder)] == [1, 2, 3, 4, 5]
+
+
+def test_several_processes_find_the_candidates_of_one(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_BLOCK", 3)
+    alone, three = store(folder=tmp_path / "alone"), made_by(3, lambda: store(folder=tmp_path / "three"))
+    assert contents(three.folder) == contents(alone.folder)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "missing", "another block"])

@@ -38,6 +38,9 @@ def test_examples_are_a_sequence(several_batches):
     assert [several_batches[i] for i in range(-5, 5)] == EXAMPLES * 2
     assert several_batches[1:] == EXAMPLES[1:]
     assert several_batches[::-2] == EXAMPLES[::-2]
+    for begin in range(6):
+        for end in range(begin, 7):
+            assert list(several_batches.between(begin, end)) == EXAMPLES[begin:end]
     for index in (5, -6):
         with pytest.raises(IndexError):
             several_batches[index]

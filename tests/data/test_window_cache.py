@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.data.windows_by_hand import assert_same, columns, example
+from tests.store.one_by_one import contents, made_by
 from tinybert_jax.data import WindowConfig, build_windows, load_windows
 from tinybert_jax.data.arrow import ArrowExamples
 from tinybert_jax.data.squad_writer import paragraphs_of, write_squad
@@ -70,10 +71,13 @@ def test_data_is_windowed_in_blocks_as_a_whole(tokenizer, tmp_path, monkeypatch)
 
 
 class Stream:
-    """Examples that can be iterated and nothing else."""
+    """Examples that can be counted, iterated and nothing else."""
 
     def __init__(self, examples):
         self.examples = examples
+
+    def __len__(self):
+        return len(self.examples)
 
     def __iter__(self):
         return iter(self.examples)
@@ -92,3 +96,17 @@ def test_an_arrow_file_gives_the_windows_of_its_questions(tokenizer, tmp_path):
     (tmp_path / "data.arrow").unlink()
     write_squad(tmp_path / "data.arrow", paragraphs_of(examples[:1]))
     assert len(load_windows(ArrowExamples(tmp_path / "data.arrow"), tokenizer, config, tmp_path / "cache")) == 2
+
+
+@pytest.mark.parametrize("kind", ["list", "arrow"])
+def test_several_processes_cut_the_windows_of_one(tokenizer, tmp_path, monkeypatch, kind):
+    examples = [example("a b c d e f"[: 2 * i], "r s t"[: i % 3 * 2], id_=str(i)) for i in range(7)]
+    monkeypatch.setattr("tinybert_jax.data.window_cache._BLOCK", 2)
+    monkeypatch.setattr("tinybert_jax.data.arrow._ROWS", 2)
+    if kind == "arrow":
+        write_squad(tmp_path / "data.arrow", paragraphs_of(examples))
+        examples = ArrowExamples(tmp_path / "data.arrow")
+    for name, count in (("alone", 1), ("three", 3)):
+        made_by(count, lambda name=name: load_windows(examples, tokenizer, WindowConfig(9, 2), tmp_path / name))
+    alone, three = (next((tmp_path / name / "windows").iterdir()) for name in ("alone", "three"))
+    assert contents(alone) == contents(three)

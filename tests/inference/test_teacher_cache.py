@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from tests.store.one_by_one import contents, made_by
 from tinybert_jax.data import (
     Epochs,
     Example,
@@ -321,6 +322,23 @@ def test_of_two_processes_one_computes_and_the_other_waits(task, tmp_path, forwa
         entry.fill(make)
     other.join(60)
     np.testing.assert_array_equal(read[0], whole)
+
+
+def test_several_processes_compute_the_logits_of_one(task, tmp_path, forwards):
+    def killed():
+        forwards.update(at_most=forwards["windows"] + 2)
+        with pytest.raises(KeyboardInterrupt):
+            made_by(2, lambda: task.cached(tmp_path / "two"))
+        forwards.update(at_most=np.inf)
+
+    task.cached(tmp_path / "alone")
+    killed()  # the second process, in its second block
+    killed()  # the first one
+    forwards.update(windows=0)
+    made_by(2, lambda: task.cached(tmp_path / "two"))
+    assert forwards["windows"] == 2  # one block each had not been computed
+    alone, two = (next((tmp_path / name / "logits").iterdir()) for name in ("alone", "two"))
+    assert contents(alone) == contents(two)
 
 
 # --- training from it ------------------------------------------------------------------------------------------------

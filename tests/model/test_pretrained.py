@@ -317,8 +317,26 @@ def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, config, param
     tensors = as_theirs(params)
     tensors[name] = tensors[name].copy()
     tensors[name][3, 2] = bad
+    folder = write_model(tmp_path / "m", config, tensors)
     with pytest.raises(UserError, match=rf"{name} must hold finite numbers, got {bad} among its 256"):
-        load_pretrained(write_model(tmp_path / "m", config, tensors))
+        load_pretrained(folder)
+    with pytest.warns(UserWarning, match=rf"^{name} holds 1 numbers that are not finite among its 256$") as said:
+        _, read = load_pretrained(folder, allow_non_finite=True)
+    assert len(said) == 1
+    places = [(*path, *np.argwhere(~np.isfinite(leaf)).tolist()) for path, leaf in flatten_dict(read).items()]
+    assert [place for place in places if isinstance(place[-1], list)] == [
+        ("bert", "encoder", "layer", "1", "attention", "self", "query", "kernel", [2, 3])  # transposed
+    ]
+
+
+def test_a_tied_head_that_is_not_finite_is_allowed_as_well(tmp_path, config, mlm_params):
+    tensors = as_theirs(mlm_params)
+    words = tensors["bert.embeddings.word_embeddings.weight"].copy()
+    words[5, 0] = np.nan
+    tensors |= {"bert.embeddings.word_embeddings.weight": words, "cls.predictions.decoder.weight": words.copy()}
+    with pytest.warns(UserWarning, match=r"word_embeddings\.weight holds 1 numbers"):
+        _, read = load_pretrained(write_model(tmp_path / "m", config, tensors), head="masked-lm", allow_non_finite=True)
+    np.testing.assert_array_equal(read["bert"]["embeddings"]["word_embeddings"]["embedding"], words)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.bool_, ml_dtypes.float8_e4m3fn])

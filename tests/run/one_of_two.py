@@ -1,6 +1,6 @@
 """Run by test_cluster.py: `tinybert train` with the arguments given, after TROUBLE="PROCESS:SIGNAL:STEP" or "".
 
-In that process the signal comes after that step of the last stage.
+In that process the signal comes after that step of the last stage. Little data is several blocks, to be shared.
 """
 
 import os
@@ -9,7 +9,11 @@ import signal
 import jax
 
 from tinybert_jax import train
+from tinybert_jax.data import window_cache
 from tinybert_jax.errors import run_script
+from tinybert_jax.inference import teacher_cache
+
+window_cache._BLOCK = teacher_cache._BLOCK = 8
 
 
 def main():

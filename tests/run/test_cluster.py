@@ -1,8 +1,10 @@
 """Two processes with two devices each, over loopback, against one process with one; and what becomes of one without
 the other."""
 
+import dataclasses
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from tests.store.one_by_one import contents
 from tests.tiny_run import equal, make_recipe, write_model
 from tinybert_jax import load_pretrained, train
 from tinybert_jax.distill import Prediction
@@ -48,8 +51,11 @@ class Ended(NamedTuple):
     seconds: float  # after the other one, where that was first
 
 
-def run_two(recipe, output, trouble="", environments=None, seconds_output=None):
-    """Runs the command twice at once; `environments` say who they are, where the flags do not."""
+def run_two(recipe, output, trouble="", environments=None, seconds=()):
+    """Runs the command twice at once; `environments` say who they are, where the flags do not.
+
+    `seconds` are flags of the second alone.
+    """
     command = [sys.executable, str(Path(__file__).with_name("one_of_two.py")), str(recipe)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -65,8 +71,7 @@ def run_two(recipe, output, trouble="", environments=None, seconds_output=None):
         }
         if environments is not None:
             flags, environment = ["--distributed"], environment | environments[process]
-        folder = seconds_output if process and seconds_output else output
-        flags += ["--lost-after", str(LOST_AFTER), "--output", str(folder)]
+        flags += ["--lost-after", str(LOST_AFTER), "--output", str(output), *(seconds if process else ())]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         started.append(subprocess.Popen([*command, *flags], env=environment, cwd=ROOT, **pipes))
     first_end, ended = None, {}
@@ -99,9 +104,9 @@ def final(output):
 
 @pytest.fixture(scope="module")
 def alone(recipe, tmp_path_factory):
-    output = tmp_path_factory.mktemp("alone") / "run"
-    train.train(recipe[0], output)
-    return output
+    folder = tmp_path_factory.mktemp("alone")
+    train.train(dataclasses.replace(recipe[0], cache=folder / "cache"), folder / "run")
+    return folder / "run"
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +122,16 @@ def assert_as_good_as(one, other):
     assert answers(one) == answers(other)
 
 
-def test_two_processes_train_what_one_does(alone, pair):
+def test_two_processes_train_what_one_does(recipe, alone, pair):
     output, ended = pair
     assert [process.status for process in ended] == [0, 0], ended[0].err + ended[1].err
-    assert "process 1 of 2 waits for the files that the first one makes" in ended[1].err
+    for number, process in enumerate(ended):
+        assert f"process {number} of 2 makes its share of files with those that see the same cache" in process.err
+        kinds = re.findall(rf"process {number} of 2 makes blocks \d+ to \d+ of \d+: (\w+)", process.err)
+        assert set(kinds) == {"windows", "logits"}
+    windows = [sorted((cache / "windows").iterdir()) for cache in (recipe[0].cache, alone.parent / "cache")]
+    for one, other in zip(*windows, strict=True):
+        assert contents(one) == contents(other)
     first, second = (json.loads(process.out[process.out.index("{") :]) for process in ended)  # Gloo has its word before
     assert first["student"] == second["student"] == json.loads((output / "results.json").read_text())["student"]
     assert_as_good_as(alone, output)
@@ -145,7 +156,8 @@ def test_a_signal_to_one_stops_both_at_one_step_and_any_layout_continues(recipe,
     assert LOST in left.err
     assert left.seconds < 4 * LOST_AFTER
 
-    ended = run_two(recipe[1] / "recipe.json", output, seconds_output=tmp_path / "elsewhere")  # as on a host of its own
+    own = ["--output", str(tmp_path / "elsewhere"), "--cache", str(tmp_path / "cache")]  # as on a host of its own
+    ended = run_two(recipe[1] / "recipe.json", output, seconds=own)
     assert [process.status for process in ended] == [0, 0], ended[0].err + ended[1].err
     assert "process 1 of 2 makes files of its own" in ended[1].err
     assert not (tmp_path / "elsewhere").exists()

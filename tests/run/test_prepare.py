@@ -12,6 +12,7 @@ from tinybert_jax.data import read_squad
 from tinybert_jax.data.squad_writer import write_squad
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertForQuestionAnswering, save_pretrained
+from tinybert_jax.run import dtype
 from tinybert_jax.run.prepare import augment_training_data, prepare
 from tinybert_jax.run.presets import PRESETS
 
@@ -39,6 +40,12 @@ def test_a_recipe_augments_by_itself(recipe, tmp_path, paragraphs):
     assert set(ingredients.augmented.windows.example) == set(range(len(augmented)))
     assert list(ingredients.augmented.examples) == list(augmented)
     assert len(ingredients.train.examples) == len(read_squad(recipe.train))
+
+
+def test_the_dtype_that_a_recipe_leaves_open_is_decided(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(dtype, "bfloat16_gain", lambda: 4.0)
+    ingredients = prepare(dataclasses.replace(recipe, dtype="auto"), tmp_path / "run")
+    assert {ingredients.student.config.dtype, ingredients.teacher.config.dtype} == {"bfloat16"}
 
 
 @pytest.mark.parametrize("field", ["eval_batch_size", "stages.1.batch_size"])

@@ -1,19 +1,21 @@
 """Each in a process of its own: what `configure` sets cannot be taken back."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 CODE = """
-import os, sys
+import os, sys, warnings
 from pathlib import Path
 import jax, jax.numpy as jnp
 from tinybert_jax.run.runtime import configure
 hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
 configure(Path(sys.argv[1]))
+warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\\n"  # as a script has it
 print(int(jax.jit(lambda x: (x @ x).sum())(jnp.ones((8, 8)))), hits.count("/jax/compilation_cache/cache_hits"))
 print(os.environ["XLA_FLAGS"])
 """
@@ -30,7 +32,7 @@ def run(cache, **environment):
     return (*map(int, numbers.split()), flags), ended.stderr
 
 
-def test_programs_are_compiled_once_and_a_damaged_one_again(tmp_path):
+def test_programs_are_compiled_once_and_a_damaged_one_once_more(tmp_path):
     (result, hits, flags), _ = run(tmp_path)
     assert (result, hits) == (512, 0)
     assert flags.startswith("--xla_gpu")
@@ -39,11 +41,20 @@ def test_programs_are_compiled_once_and_a_damaged_one_again(tmp_path):
     (result, hits, _), said = run(tmp_path)
     assert (result, said) == (512, "")
     assert hits == len(entries)
+    sound = {entry: entry.stat().st_size for entry in entries}
     for entry in entries:
-        entry.write_bytes(entry.read_bytes()[:20])
+        entry.write_bytes(entry.read_bytes()[:20])  # as of a process that was killed
     (result, hits, _), said = run(tmp_path)
     assert (result, hits) == (512, 0)
-    assert "Error reading persistent compilation cache entry" in said
+    names = [re.fullmatch(r"(.*)-[0-9a-f]{64}-cache", entry.name)[1] for entry in entries]  # pyright: ignore[reportOptionalSubscript]
+    lines = [
+        f"warning: a compiled program in {tmp_path / 'xla'} cannot be read ({name}): it is compiled again"
+        for name in names
+    ]
+    assert sorted(said.splitlines()) == sorted(lines)
+    assert {entry: entry.stat().st_size for entry in entries} == pytest.approx(sound, rel=0.01)
+    (result, hits, _), said = run(tmp_path)
+    assert (result, hits, said) == (512, len(entries), "")
 
 
 def test_what_the_user_has_set_stays(tmp_path):

@@ -3,8 +3,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -211,6 +213,37 @@ print("waiting", flush=True)
 Entry(Path(sys.argv[1]), "logits", "ab" * 32).fill(make)
 print("filled", flush=True)
 """
+
+
+@pytest.mark.parametrize(
+    ("make", "files", "damaged"),
+    [(make_files, FILES, False), (make_blocks, BLOCKS, False), (make_files, FILES, True)],
+    ids=["files", "blocks", "damaged"],
+)
+def test_of_many_that_want_an_entry_at_once_one_makes_it_and_all_have_it(entry, make, files, damaged):
+    """Each with an `Entry` of its own, and so with a lock of its own, as processes have them."""
+    wanting, made = 8, []
+    barrier = threading.Barrier(wanting)
+
+    def want(key):
+        def making(one):
+            made.append(key)
+            make(one)
+
+        barrier.wait()
+        folder = entry(key=key).fill(making)
+        return {name: (folder / name).read_bytes() for name in files}
+
+    keys = [f"{number:064x}" for number in range(12)]
+    for key in keys:
+        if damaged:
+            flip(entry(key=key).fill(make) / "a.npy")
+        with warnings.catch_warnings(record=True) as said, ThreadPoolExecutor(wanting) as pool:
+            warnings.simplefilter("always")
+            found = list(pool.map(want, [key] * wanting))
+        assert found == [files] * wanting
+        assert len(said) == damaged
+    assert made == keys
 
 
 def start(tmp_path, blocks, name, seconds):

@@ -75,7 +75,7 @@ def main() -> None:
 
     @functools.wraps(augment)
     def command(*positional: Any, **named: Any) -> None:
-        configure(named["cache"] or default_cache())
+        configure(named["cache"])
         augment(*positional, **named)
 
     tyro.cli(command, prog="tinybert augment", config=(tyro.conf.PositionalRequiredArgs,))

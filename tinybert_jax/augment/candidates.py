@@ -26,6 +26,7 @@ from tinybert_jax.model.pretrained import load_trained
 from tinybert_jax.store.arrow import read_batches, write_rows
 from tinybert_jax.store.cache import Entry
 from tinybert_jax.store.digests import add_params, new_key
+from tinybert_jax.store.shares import fill_together
 from tinybert_jax.tracking import Tracker
 
 Paragraph = Sequence[Example]
@@ -82,7 +83,7 @@ class Candidates:
         Raises:
             UserError: unreadable GloVe vectors, or tokens that are not a BERT's.
         """
-        self._entry.fill(self._add_missing)
+        fill_together(self._entry, len(self._blocks()), self._add_missing)
 
     def __iter__(self) -> Iterator[Replaceable]:
         """What can be replaced in each paragraph, in order; `compute` must have run."""
@@ -96,17 +97,17 @@ class Candidates:
         firsts = range(0, len(self.paragraphs), _BLOCK)
         return {f"{i:06d}.arrow": self.paragraphs[first : first + _BLOCK] for i, first in enumerate(firsts)}
 
-    def _add_missing(self, entry: Entry) -> None:
-        blocks = self._blocks()
-        missing = [i for i, name in enumerate(blocks) if name not in entry.parts]
+    def _add_missing(self, entry: Entry, blocks: range) -> None:
+        named = list(self._blocks().items())
+        missing = [i for i in blocks if named[i][0] not in entry.parts]
         if not missing:
             return
         finder = _Finder(self.paragraphs, self._lm, self.config, entry.root)
-        settings = {"total_steps": len(blocks), "start_step": missing[0], "log_every": 1}
+        settings = {"total_steps": blocks.stop, "start_step": missing[0], "log_every": 1}
         with Tracker(entry.path, stage="candidates", **settings) as tracker:
             for i in missing:
-                began, name = time.perf_counter(), f"{i:06d}.arrow"
-                found = finder.find(blocks[name])
+                began, (name, paragraphs) = time.perf_counter(), named[i]
+                found = finder.find(paragraphs)
                 with entry.adding() as folder:
                     write_rows(folder / name, _schema(), (some._asdict() for some in found), _BLOCK)
                 words = sum(len(replaceable.begin) for replaceable in found)

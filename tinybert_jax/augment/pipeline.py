@@ -7,22 +7,27 @@ from tinybert_jax.augment.candidates import Candidates
 from tinybert_jax.augment.copies import draw_copies
 from tinybert_jax.data import Example
 from tinybert_jax.data.squad_writer import write_squad
+from tinybert_jax.processes import from_first
 from tinybert_jax.store.cache import Entry
 from tinybert_jax.store.digests import new_key
+from tinybert_jax.store.shares import fill_together
 
 
 def augmented_file(candidates: Candidates, cache_dir: Path) -> Path:
-    """The Arrow file of the copies in the cache; written where it is missing.
+    """The Arrow file of the copies in the cache; written where it is missing. All processes of a run call it.
 
     Raises:
         UserError: as `Candidates.compute`.
     """
 
-    def make(entry: Entry) -> None:
+    def make(entry: Entry, _: range) -> None:
         with entry.adding() as folder:
             write_copies(folder / "copies.arrow", candidates)
 
-    return Entry(cache_dir, "augmented", _key(candidates)).fill(make) / "copies.arrow"
+    entry = Entry(cache_dir, "augmented", _key(candidates))
+    if not from_first(lambda: entry.is_begun):  # by all of them: what `make` does, one does
+        candidates.compute()
+    return fill_together(entry, 1, make) / "copies.arrow"
 
 
 def write_copies(path: Path, candidates: Candidates) -> None:

@@ -62,7 +62,18 @@ class ArrowExamples(Sequence[Example]):
         return to_example(found, self._check_offsets)
 
     def __iter__(self) -> Iterator[Example]:
-        for batch, first in zip(self._batches, self._first_rows[:-1].tolist(), strict=True):
+        return self._from(0)
+
+    def between(self, begin: int, end: int) -> Iterator[Example]:
+        """Iterates over the questions `begin` to `end - 1`, and reads little more."""
+        row = bisect_right(self._first_questions, begin) - 1
+        number = bisect_right(self._first_rows, row) - 1
+        first = int(self._first_questions[self._first_rows[number]])
+        return itertools.islice(self._from(number), begin - first, end - first)
+
+    def _from(self, number: int) -> Iterator[Example]:
+        """The questions of a batch and of those behind it."""
+        for batch, first in zip(self._batches[number:], self._first_rows[number:-1].tolist(), strict=True):
             for row in self._rows(batch, first):
                 yield to_example(row, self._check_offsets)
 

@@ -18,6 +18,7 @@ from tinybert_jax.errors import UserError, check
 from tinybert_jax.store.cache import Entry
 from tinybert_jax.store.digests import new_key
 from tinybert_jax.store.npy import NpyWriter
+from tinybert_jax.store.shares import fill_together
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -57,11 +58,11 @@ def load_corpus(text: CorpusText, tokenizer: "PreTrainedTokenizerFast", length: 
     check("windows.max_seq_len", length, length >= 3, "at least 3, or a row holds no text")
     key = new_key(length, bare_backend(tokenizer).to_str(), *text.digests()).hexdigest()
 
-    def make(entry: Entry) -> None:
+    def make(entry: Entry, _: range) -> None:
         with entry.adding() as folder:
             _write(folder, pack(_tokenised(text.pieces(), bare_backend(tokenizer)), tokenizer, length))
 
-    folder = Entry(Path(cache_dir), "corpus", key).fill(make)
+    folder = fill_together(Entry(Path(cache_dir), "corpus", key), 1, make)
     train, held_out = (_read(folder, part) for part in _PARTS)
     return Corpus(train, held_out, key)
 

@@ -1,8 +1,9 @@
 """Windows kept on disk, built a few thousand questions at a time, so that data of any size takes flat memory."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, fields
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from tinybert_jax.data.windows import WindowConfig, Windows, build_windows, wind
 from tinybert_jax.store.cache import Entry
 from tinybert_jax.store.digests import new_key
 from tinybert_jax.store.npy import NpyWriter
+from tinybert_jax.store.shares import fill_together
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -25,7 +27,7 @@ _DTYPES = {"row_splits": np.int64}
 
 
 def load_windows(
-    examples: Iterable[Example],
+    examples: Collection[Example],
     tokenizer: "PreTrainedTokenizerFast",
     config: WindowConfig,
     cache_dir: str | Path | None,
@@ -46,11 +48,27 @@ def load_windows(
     if cache_dir is None:
         return build_windows(list(examples), tokenizer, config)
 
-    def make(entry: Entry) -> None:
+    def make(entry: Entry, blocks: range) -> None:
+        first = blocks.start * _BLOCK
+        questions = _between(examples, first, blocks.stop * _BLOCK)
         with entry.adding() as folder:
-            _write(folder, window_blocks(examples, tokenizer, config, _BLOCK))
+            _write(folder, window_blocks(questions, tokenizer, config, _BLOCK, first))
 
-    folder = Entry(Path(cache_dir), "windows", key or windows_key(examples, tokenizer, config)).fill(make)
+    entry = Entry(Path(cache_dir), "windows", key or windows_key(examples, tokenizer, config))
+    return _read(fill_together(entry, -(-len(examples) // _BLOCK), make, _join))
+
+
+def _between(examples: Iterable[Example], begin: int, end: int) -> Iterable[Example]:
+    is_file = isinstance(examples, ArrowExamples)  # which need not be read from its beginning
+    return examples.between(begin, end) if is_file else islice(examples, begin, end)
+
+
+def _join(entry: Entry, shares: Sequence[Path]) -> None:
+    with entry.adding() as folder:
+        _write(folder, map(_read, shares))
+
+
+def _read(folder: Path) -> Windows:
     return Windows(**{field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(Windows)})
 
 

@@ -109,7 +109,11 @@ def build_windows(examples: Sequence[Example], tokenizer: "PreTrainedTokenizerFa
 
 
 def window_blocks(
-    examples: Iterable[Example], tokenizer: "PreTrainedTokenizerFast", config: WindowConfig, size: int = 4096
+    examples: Iterable[Example],
+    tokenizer: "PreTrainedTokenizerFast",
+    config: WindowConfig,
+    size: int = 4096,
+    first: int = 0,
 ) -> Iterator[Windows]:
     """Yields `build_windows`' windows block by block; the last block may hold none.
 
@@ -120,11 +124,11 @@ def window_blocks(
         tokenizer: as `build_windows` has it.
         config: as `build_windows` has it.
         size: examples a block. The tokenizer's own results take some 100 bytes a token.
+        first: which of all examples the first of these is.
 
     Raises:
         UserError: as `build_windows`.
     """
-    first = 0
     with closing(prefetch(_tokenise(examples, bare_backend(tokenizer), size), depth=1)) as blocks:
         for tokenised in blocks:
             windows = _cut_block(tokenised, tokenizer, config)

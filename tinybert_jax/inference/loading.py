@@ -99,13 +99,14 @@ def weights_digest(name_or_path: str | Path) -> str:
     return hashlib.sha256(repr(list(zip([file.name for file in files], digests, strict=True))).encode()).hexdigest()
 
 
-def load(name_or_path: str | Path, dtype: Dtype = "float32") -> Loaded:
+def load(name_or_path: str | Path, dtype: Dtype = "float32", *, allow_non_finite: bool = False) -> Loaded:
     """Loads a question-answering model to where it runs: the devices, or onnxruntime on the CPU.
 
     Args:
         name_or_path: a hub id, "owner/name" or "owner/name@revision", or a folder; also one of `tinybert export --to
             onnx`, or one of the .onnx files in it.
         dtype: what matrix products compute in; an exported network has its own.
+        allow_non_finite: as `load_pretrained` has it; nothing looks at an exported network's weights.
 
     Raises:
         UserError: as `load_qa_model`, `OnnxNetwork.load`, `load_tokenizer` or `load_settings`; or a token has no
@@ -117,7 +118,7 @@ def load(name_or_path: str | Path, dtype: Dtype = "float32") -> Loaded:
         check("dtype", f"{dtype} for {name_or_path}", dtype == "float32", "float32 for an exported network")
         network: Network = OnnxNetwork.load(place.folder, place.weights)
     else:
-        model = load_qa_model(str(name_or_path))
+        model = load_qa_model(str(name_or_path), allow_non_finite=allow_non_finite)
         network = JaxNetwork(model._replace(config=dataclasses.replace(model.config, dtype=dtype)))
     check_ids_fit(str(name_or_path), tokenizer, network.config.vocab_size)
     fitted = dataclasses.replace(settings, windows=settings.windows.fitted(network.config.max_positions))

@@ -47,6 +47,7 @@ def predict_blocks(
     *,
     block: int,
     first: int = 0,
+    last: int | None = None,
     batch_size: int = 32,
     buckets: Sequence[int] = (),
     label: str | None = "scoring",
@@ -58,20 +59,22 @@ def predict_blocks(
         windows: W windows.
         block: windows in a block; the last one may have fewer.
         first: the window the first block begins with.
+        last: the window before which the last block ends; None, or one that there is not, for the end of all.
         batch_size: as `predict_logits` has it.
         buckets: likewise.
         label: likewise.
     """
     from tqdm import tqdm
 
+    last = len(windows) if last is None else min(last, len(windows))
     longest = min(-(-int(windows.lengths.max()) // 64) * 64, network.config.max_positions)
     buckets = buckets or network.lengths(longest)
     check_scored_batch("batch_size", batch_size, buckets[0])
     hidden = None if label else True  # None: where the output is no terminal
-    progress = {"total": len(windows), "initial": first, "unit": "window", "disable": hidden, "leave": False}
+    progress = {"total": last, "initial": first, "unit": "window", "disable": hidden, "leave": False}
     with tqdm(desc=label, **progress) as bar:
-        for begin in range(first, len(windows), block):
-            part = windows.slice(begin, min(begin + block, len(windows)))
+        for begin in range(first, last, block):
+            part = windows.slice(begin, min(begin + block, last))
             logits = np.empty((len(part.tokens), 2), np.float32)
             with closing(prefetch(eval_batches(part, batch_size, buckets))) as batches:
                 for indices, rows in _read_later((i, network(batch)) for i, batch in batches):

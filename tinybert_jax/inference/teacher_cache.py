@@ -21,6 +21,7 @@ from tinybert_jax.sharding import local_mesh
 from tinybert_jax.store.cache import Entry
 from tinybert_jax.store.digests import add_params, new_key
 from tinybert_jax.store.npy import npy_header
+from tinybert_jax.store.shares import fill_together
 
 CacheDtype = Literal["float16", "float32"]
 
@@ -59,25 +60,29 @@ def cached_logits(
     stored = np.dtype(dtype)
     header = npy_header(stored, (len(windows.tokens), 2))
 
-    def make(entry: Entry) -> None:
-        if _FILE not in entry.parts:
+    def make(entry: Entry, blocks: range) -> None:
+        begin = blocks.start * _BLOCK
+        before = 0 if begin else len(header)
+        if before and _FILE not in entry.parts:
             entry.append(_FILE, header)
-        tokens = (entry.parts[_FILE].size - len(header)) // (2 * stored.itemsize)
+        done = (entry.parts[_FILE].size - before) // (2 * stored.itemsize) if _FILE in entry.parts else 0  # tokens
         # On the platform of training: what a student learns from does not follow what is fastest without a gradient.
         network = JaxNetwork(teacher, Platform.of(local_mesh()))
-        blocks = predict_blocks(
+        predicted = predict_blocks(
             network,
             windows,
             block=_BLOCK,
-            first=int(np.searchsorted(windows.row_splits, tokens)),
+            first=int(np.searchsorted(windows.row_splits, windows.row_splits[begin] + done)),
+            last=blocks.stop * _BLOCK,
             batch_size=batch_size,
             buckets=buckets,
             label="teacher's logits",
         )
-        for logits in blocks:
+        for logits in predicted:
             entry.append(_FILE, _cast(logits, stored).tobytes())
 
-    folder = Entry(Path(cache_dir), "logits", logits_key(teacher, data_key, dtype)).fill(make)
+    entry = Entry(Path(cache_dir), "logits", logits_key(teacher, data_key, dtype))
+    folder = fill_together(entry, -(-len(windows) // _BLOCK), make)
     return np.load(folder / _FILE, mmap_mode="r")
 
 

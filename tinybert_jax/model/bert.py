@@ -183,7 +183,8 @@ class Bert(Module):
         return self.encoder(x, inputs.attention_mask, positions)
 
 
-def _outputs(logits: Array, states: list[Array], attended: list[_Attended], attention: AttentionOutput) -> Outputs:
+def outputs_of(logits: Array, states: list[Array], attended: list[_Attended], attention: AttentionOutput) -> Outputs:
+    """What a network with a head returns, of the attention what is asked for."""
     returned = {name: tuple(getattr(one, name) for one in attended) for name in _RETURNED[attention].split()}
     return Outputs(logits, tuple(states), **returned)
 
@@ -201,58 +202,11 @@ class BertForQuestionAnswering(Module):
     def __call__(self, inputs: Inputs, attention: AttentionOutput = "none") -> Outputs:
         states, attended = Bert(self.config, self.platform, name="bert")(inputs)
         logits = self.dense(self.drop(states[-1], self.head_dropout), 2, "qa_outputs", dtype="float32")
-        return _outputs(logits, states, attended, attention)
-
-
-class MaskedLMPredictions(Module):
-    """Transform, then scores against the word embeddings themselves (tied decoder)."""
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], embedding: Float[AnyArray, "V D"]) -> Float[Array, "B T V"]:
-        c = self.config
-        x = MaskedLMTransform(c, self.platform, name="transform")(x)
-        bias = self.param("bias", nn.initializers.zeros, (c.vocab_size,))
-        product = jnp.einsum("btd,vd->btv", x, embedding.astype(c.dtype), preferred_element_type=jnp.float32)
-        return product + bias
-
-
-class MaskedLMTransform(Module):
-    """Dense, activation, LayerNorm."""
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        return self.layer_norm(ACTIVATIONS[self.config.hidden_act](self.dense(x, self.config.hidden_size, "dense")))
-
-
-class MaskedLMHead(Module):
-    """The level of the tree that transformers calls `cls.predictions`."""
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], embedding: Float[AnyArray, "V D"]) -> Float[Array, "B T V"]:
-        return MaskedLMPredictions(self.config, self.platform, name="predictions")(x, embedding)
-
-
-class BertForMaskedLM(Module):
-    """BERT with the masked-language-model head."""
-
-    def setup(self) -> None:
-        self.bert = Bert(self.config, self.platform)
-        self.cls = MaskedLMHead(self.config, self.platform)
-
-    def __call__(self, inputs: Inputs, attention: AttentionOutput = "none") -> Outputs:
-        states, attended = self.bert(inputs)
-        return _outputs(self._scores(states[-1]), states, attended, attention)
-
-    def at(self, inputs: Inputs, positions: Int[AnyArray, "B R"]) -> Float[Array, "B R V"]:
-        """Logits, only at `positions`."""
-        return self._scores(self.bert(inputs, positions)[0][-1])
-
-    def _scores(self, states: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
-        return self.cls(states, self.bert.variables["params"]["embeddings"]["word_embeddings"]["embedding"])
+        return outputs_of(logits, states, attended, attention)
 
 
 def forward(
-    model: BertForQuestionAnswering | BertForMaskedLM,
+    model: Module,
     params: Params,
     inputs: Inputs,
     *,
@@ -262,7 +216,7 @@ def forward(
     """Runs `model` on a batch: the one way in that the rest of the project uses.
 
     Args:
-        model: the network; its `platform` says what it runs on.
+        model: BERT with a head; its `platform` says what it runs on.
         params: its parameters, `{"bert": …, "qa_outputs": …}` or `{"bert": …, "cls": …}`.
         inputs: a batch.
         attention: what to return of the attention: queries and keys, with values or without, probabilities, or nothing.
@@ -278,30 +232,13 @@ def forward(
     return outputs
 
 
-def masked_logits(
-    model: BertForMaskedLM, params: Params, inputs: Inputs, positions: Int[AnyArray, "B R"]
-) -> Float[Array, "B R V"]:
-    """The masked-LM head's logits at some positions of a batch, float32.
-
-    The last layer and the projection to the vocabulary are computed only there. For one position a row that saves
-    about a quarter of BERT-base's operations.
-
-    Args:
-        model: the network, in evaluation.
-        params: `{"bert": …, "cls": …}`.
-        inputs: a batch.
-        positions: in [0, T).
-    """
-    return jnp.asarray(model.apply({"params": params}, inputs, positions, method=model.at))
-
-
 class _Tokens(NamedTuple):
     input_ids: Int[Array, "B T"]
     token_type_ids: Int[Array, "B T"]
     attention_mask: Bool[Array, "B T"]
 
 
-def init_params(model: BertForQuestionAnswering | BertForMaskedLM, key: PRNGKeyArray) -> dict[str, Any]:
+def init_params(model: Module, key: PRNGKeyArray) -> dict[str, Any]:
     """Parameters at BERT's initialisation: normal(initializer_range) matrices, zero biases, unit scales."""
     zeros = jnp.zeros((1, 1), jnp.int32)  # no parameter's shape depends on the batch's
     return dict(model.init(key, _Tokens(zeros, zeros, zeros == 0))["params"])

@@ -6,7 +6,7 @@ ways in which a family's network is another one than BERT's.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 _ELSEWHERE = r"(\w+\.)?pooler\..+|classifier\..+|lm_head\..+"
@@ -45,38 +45,26 @@ class Family:
     attention_output_dropout: bool = True
 
 
+_ROBERTA = Family(
+    "RoBERTa",
+    "Roberta",
+    modules={"bert": "roberta"},
+    defaults={"pad_token_id": 1},
+    tokens={"bos_token_id": 0, "eos_token_id": 2},
+    segments=False,
+    counts_after_padding=True,
+)
+
 FAMILIES = {
     "bert": Family(
         "BERT",
         "Bert",
         elsewhere=rf"{_ELSEWHERE}|fit_dense(s\.\d+)?\..+|cls\.seq_relationship\..+",
     ),
-    "roberta": Family(
-        "RoBERTa",
-        "Roberta",
-        modules={"bert": "roberta"},
-        defaults={"vocab_size": 50265, "pad_token_id": 1},
-        tokens={"bos_token_id": 0, "eos_token_id": 2},
-        segments=False,
-        counts_after_padding=True,
-    ),
-    "xlm-roberta": Family(
-        "XLM-RoBERTa",
-        "XLMRoberta",
-        modules={"bert": "roberta"},
-        defaults={"pad_token_id": 1},
-        tokens={"bos_token_id": 0, "eos_token_id": 2},
-        segments=False,
-        counts_after_padding=True,
-    ),
-    "camembert": Family(
-        "CamemBERT",
-        "Camembert",
-        modules={"bert": "roberta"},
-        defaults={"pad_token_id": 1},
-        tokens={"bos_token_id": 5, "eos_token_id": 6},
-        segments=False,
-        counts_after_padding=True,
+    "roberta": replace(_ROBERTA, defaults={"vocab_size": 50265, "pad_token_id": 1}),
+    "xlm-roberta": replace(_ROBERTA, title="XLM-RoBERTa", classes="XLMRoberta"),
+    "camembert": replace(
+        _ROBERTA, title="CamemBERT", classes="Camembert", tokens={"bos_token_id": 5, "eos_token_id": 6}
     ),
     "distilbert": Family(
         "DistilBERT",

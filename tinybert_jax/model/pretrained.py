@@ -30,7 +30,7 @@ class MissingHeadWarning(UserWarning):
 
 
 def load_pretrained(
-    name_or_path: str | Path, *, head: Head = "question-answering", seed: int = 0
+    name_or_path: str | Path, *, head: Head = "question-answering", seed: int = 0, allow_non_finite: bool = False
 ) -> tuple[BertConfig, dict[str, Any]]:
     """Loads an encoder of one of the families (`families.py`) and a head from a transformers checkpoint.
 
@@ -40,17 +40,19 @@ def load_pretrained(
             shards, or an orbax folder of ours.
         head: which head to load beside the encoder; only a BERT can have "masked-lm".
         seed: initialises the head where the checkpoint has none; a warning then names it.
+        allow_non_finite: accepts NaN and infinities among the weights, for research; a warning names each tensor.
 
     Returns:
         The config, and float32 parameters `{"bert": …, "qa_outputs": …}` (or `"cls"`) as numpy arrays.
 
     Raises:
-        UserError: nothing there, unreadable, another architecture, a head that is not supported, or tensors
-            unexpected, missing or misshapen: all listed.
+        UserError: nothing there, unreadable, another architecture, a head that is not supported, weights that are no
+            finite numbers, or tensors unexpected, missing or misshapen: all listed.
     """
     folder = locate(name_or_path)
     config = load_config(folder)
-    found, expected = assemble(read_tensors(folder), config, [head]).found, shapes(config, head)
+    found, _ = assemble(read_tensors(folder), config, [head], allow_non_finite)
+    expected = shapes(config, head)
     if not any(path[0] == ROOTS[head] for path in found):  # a fresh head is what fine-tuning starts from
         # as large as config.json says, so not before that is compared with the weights
         check_tree(name_or_path, {path: leaf for path, leaf in expected.items() if path[0] != ROOTS[head]}, found)
@@ -77,8 +79,12 @@ class Stored(NamedTuple):
     left_out: list[str]
 
 
-def load_stored(name_or_path: str | Path) -> Stored:
+def load_stored(name_or_path: str | Path, *, allow_non_finite: bool = False) -> Stored:
     """Loads what a checkpoint holds, and adds nothing: its encoder, and its span head or else its masked-LM head.
+
+    Args:
+        name_or_path: as `load_pretrained` has it.
+        allow_non_finite: likewise.
 
     Raises:
         UserError: as `load_pretrained`.
@@ -86,7 +92,7 @@ def load_stored(name_or_path: str | Path) -> Stored:
     folder = locate(name_or_path)
     config = load_config(folder)
     heads = heads_of(config)
-    found, left_out = assemble(read_tensors(folder), config, heads)
+    found, left_out = assemble(read_tensors(folder), config, heads, allow_non_finite)
     held: list[Head] = [head for head in heads if any(path[0] == ROOTS[head] for path in found)]
     others = {ROOTS[head] for head in held[1:]}
     left_out += [stored_name(config.model_type, path) for path in found if path[0] in others]
@@ -96,7 +102,9 @@ def load_stored(name_or_path: str | Path) -> Stored:
     return Stored(config, unflatten_dict({path: found[path] for path in expected}), left_out)
 
 
-def load_trained(name_or_path: str | Path, head: Head, complaint: str) -> tuple[BertConfig, dict[str, Any]]:
+def load_trained(
+    name_or_path: str | Path, head: Head, complaint: str, *, allow_non_finite: bool = False
+) -> tuple[BertConfig, dict[str, Any]]:
     """`load_pretrained` of a checkpoint that must hold the head: a fresh one would answer noise.
 
     Raises:
@@ -105,7 +113,7 @@ def load_trained(name_or_path: str | Path, head: Head, complaint: str) -> tuple[
     with warnings.catch_warnings():
         warnings.simplefilter("error", MissingHeadWarning)
         try:
-            return load_pretrained(name_or_path, head=head)
+            return load_pretrained(name_or_path, head=head, allow_non_finite=allow_non_finite)
         except MissingHeadWarning as warning:
             raise UserError(f"{name_or_path} {complaint}") from warning
 
@@ -122,8 +130,8 @@ class Model(NamedTuple):
         return BertForQuestionAnswering(self.config)
 
 
-def load_qa_model(name_or_path: str) -> Model:
-    """Loads a model that must have a trained question-answering head.
+def load_qa_model(name_or_path: str, *, allow_non_finite: bool = False) -> Model:
+    """Loads a model that must have a trained question-answering head; arguments as `load_pretrained` has them.
 
     Raises:
         UserError: as `load_pretrained`, or there is no such head.
@@ -132,7 +140,7 @@ def load_qa_model(name_or_path: str) -> Model:
         "is an encoder without a question-answering head: fine-tune it first "
         "(python train.py finetune-teacher --student …)"
     )
-    return Model(*load_trained(name_or_path, "question-answering", complaint))
+    return Model(*load_trained(name_or_path, "question-answering", complaint, allow_non_finite=allow_non_finite))
 
 
 def load_config(folder: str | Path) -> BertConfig:

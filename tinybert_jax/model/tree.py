@@ -13,8 +13,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from tinybert_jax.errors import UserError
-from tinybert_jax.model.bert import BertForMaskedLM, BertForQuestionAnswering, init_params
+from tinybert_jax.model.bert import BertForQuestionAnswering, init_params
 from tinybert_jax.model.config import BertConfig
+from tinybert_jax.model.masked_lm import BertForMaskedLM
 from tinybert_jax.model.names import TreePath, is_derived, is_elsewhere, places
 
 Head = Literal["question-answering", "masked-lm"]
@@ -67,12 +68,14 @@ class Assembled(NamedTuple):
     left_out: list[str]
 
 
-def assemble(tensors: Iterable[tuple[str, np.ndarray]], config: BertConfig, heads: Iterable[Head]) -> Assembled:
+def assemble(
+    tensors: Iterable[tuple[str, np.ndarray]], config: BertConfig, heads: Iterable[Head], allow_non_finite: bool
+) -> Assembled:
     """Puts every tensor in its place.
 
     Raises:
-        UserError: two tensors for one place, integers where a parameter belongs, or a masked-LM head whose output
-            layer is not the word embeddings.
+        UserError: two tensors for one place, integers where a parameter belongs, numbers that are not finite unless
+            these are allowed, or a masked-LM head whose output layer is not the word embeddings.
     """
     family, roots = config.model_type, tuple(ROOTS[head] for head in heads)
     known = places(family, dict.fromkeys(path for head in heads for path in shapes(config, head)))
@@ -91,6 +94,7 @@ def assemble(tensors: Iterable[tuple[str, np.ndarray]], config: BertConfig, head
             if path in found:
                 raise UserError(f"the checkpoint holds {'.'.join(path)} twice, the second time as {stored_name!r}")
             found[path] = _floats(stored_name, array.T if transposed else array)
+            _check_finite(stored_name, found[path], allow_non_finite)
     if wrapped:
         warnings.warn(f"the checkpoint's names begin with {_WRAPPER!r}: read without it", stacklevel=3)
     if any(path[0] == "cls" for path in found):
@@ -99,19 +103,26 @@ def assemble(tensors: Iterable[tuple[str, np.ndarray]], config: BertConfig, head
 
 
 def _floats(name: str, array: np.ndarray) -> np.ndarray:
-    """A tensor as float32 in C order; others than finite floating-point numbers are refused by its name."""
+    """A tensor as float32 in C order; others than floating-point numbers are refused by its name."""
     if array.dtype.name not in _FLOATS:
         raise UserError(
             f"{name} must hold floating-point numbers ({', '.join(_FLOATS)}), got {array.dtype.name}: quantised "
             "weights mean nothing without their scales, so give the checkpoint that they were made from"
         )
-    floats = np.asarray(array, np.float32, order="C")
-    if not np.isfinite(floats).all():
-        bad = floats[~np.isfinite(floats)]
+    return np.asarray(array, np.float32, order="C")
+
+
+def _check_finite(name: str, floats: np.ndarray, allowed: bool) -> None:
+    """Refuses a tensor that is not finite, by its name; where that is allowed, a warning names it."""
+    bad = floats[~np.isfinite(floats)]
+    if not bad.size:
+        return
+    if not allowed:
         raise UserError(
-            f"{name} must hold finite numbers, got {bad[0]} among its {floats.size}: give a sound checkpoint"
+            f"{name} must hold finite numbers, got {bad[0]} among its {floats.size}: give a sound checkpoint "
+            "(`evaluate` and `convert` take --allow-non-finite, to look into one that is not)"
         )
-    return floats
+    warnings.warn(f"{name} holds {bad.size} numbers that are not finite among its {floats.size}", stacklevel=4)
 
 
 def _check_tied(found: Tree, derived: Mapping[str, np.ndarray]) -> None:
@@ -122,7 +133,7 @@ def _check_tied(found: Tree, derived: Mapping[str, np.ndarray]) -> None:
         stored = derived.get(f"{decoder}.{leaf}")
         if stored is None or path not in found:
             continue
-        if not np.array_equal(stored.T if leaf == "kernel" else stored, found[path]):
+        if not np.array_equal(stored.T if leaf == "kernel" else stored, found[path], equal_nan=True):
             raise UserError(
                 f"{decoder}.{leaf} must equal {'.'.join(path)}, got other numbers: a masked-LM head of its own "
                 "(tie_word_embeddings = false) cannot be held"

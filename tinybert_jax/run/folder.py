@@ -19,8 +19,8 @@ from tinybert_jax.store.files import is_scratch, read_json, sweep, write_json
 
 SYNTHETIC_FOLDER = "synthetic"
 _RECIPE_FILE, _INGREDIENTS_FILE = "recipe.json", "ingredients.json"
-_LOCK, OWNER = ".lock", ".owner.json"
-_BEFORE_A_RUN = {SYNTHETIC_FOLDER, _LOCK, OWNER}  # what a folder may hold that no run has begun in
+_LOCK, _OWNER = ".lock", ".owner.json"
+_BEFORE_A_RUN = {SYNTHETIC_FOLDER, _LOCK, _OWNER}  # what a folder may hold that no run has begun in
 # With others of these a run may be continued.
 _FREE_TO_CHANGE = ("checkpoint_every", "log_every", "skip_bad_updates", "cache", "shard_teacher")
 
@@ -92,13 +92,13 @@ def claimed(recipe: Recipe, output: Path) -> Iterator[None]:
             check_folder(recipe, output)  # another process may have been at work there until now
             sweep(output)
             since = datetime.now().astimezone().isoformat(timespec="seconds")
-            write_json(output / OWNER, {"pid": os.getpid(), "host": platform.node(), "since": since})
+            write_json(output / _OWNER, {"pid": os.getpid(), "host": platform.node(), "since": since})
             try:
                 yield
             finally:
-                (output / OWNER).unlink(missing_ok=True)
+                (output / _OWNER).unlink(missing_ok=True)
                 if is_new and not (output / _RECIPE_FILE).exists():
-                    shutil.rmtree(output)
+                    shutil.rmtree(output, ignore_errors=True)  # another process may be claiming it by now
     except Timeout as error:
         raise UserError(
             f"{output} is being written to by {_owner(output)}: wait for it, stop it, or name another folder"
@@ -107,7 +107,7 @@ def claimed(recipe: Recipe, output: Path) -> Iterator[None]:
 
 def _owner(output: Path) -> str:
     with suppress(UserError, KeyError, TypeError):  # not written yet, or gone already
-        owner = read_json(output / OWNER)
+        owner = read_json(output / _OWNER)
         return f"process {owner['pid']} on {owner['host']}, at work since {owner['since']}"
     return "another process"
 

@@ -18,6 +18,8 @@ from tinybert_jax.errors import UserError
 from tinybert_jax.inference.memory import check_scored_batch, check_trained_batch
 from tinybert_jax.model import Model, load_pretrained, load_qa_model, trim_vocabulary
 from tinybert_jax.model.pretrained import MissingHeadWarning, load_stored
+from tinybert_jax.processes import in_turn
+from tinybert_jax.run.dtype import with_dtype
 from tinybert_jax.run.folder import SYNTHETIC_FOLDER
 from tinybert_jax.run.held_out import hold_out
 from tinybert_jax.run.recipe import Recipe, Stage
@@ -50,9 +52,10 @@ def prepare(recipe: Recipe, output: Path) -> Ingredients:
     Raises:
         UserError: something is missing, malformed or does not fit.
     """
+    recipe = with_dtype(recipe, output)
     if recipe.synthetic is not None:
-        folder = output / SYNTHETIC_FOLDER
-        write_task(recipe.synthetic, recipe.seed, folder)
+        folder, task = output / SYNTHETIC_FOLDER, recipe.synthetic
+        in_turn(lambda: write_task(task, recipe.seed, folder))
         paths = {name: str(folder / name) for name in ("teacher", "student")}
         recipe = dataclasses.replace(recipe, train=str(folder / "train.json"), dev=str(folder / "dev.json"), **paths)
     source = student_source(recipe)

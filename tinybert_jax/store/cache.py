@@ -98,6 +98,12 @@ class Entry:
         """The folder of its parts."""
         return self.root / self.kind / self.key
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether a part of it is recorded."""
+        recorded = read_manifest(self.path)
+        return recorded is not None and len(recorded.parts) > 0
+
     def fill(self, make: Callable[["Entry"], None]) -> Path:
         """Has `make` add the parts that are missing, unless none is; returns the folder.
 
@@ -111,7 +117,7 @@ class Entry:
             UserError: the cache cannot be written to.
         """
         recorded = read_manifest(self.path)
-        if not (recorded and recorded.complete and not self._verify()):
+        if not (recorded and recorded.complete and not self._verify(recorded)):
             with self._locked():
                 self._make(make)
         with suppress(OSError):  # a cache of somebody else's, which may be read-only
@@ -169,11 +175,11 @@ class Entry:
         return True
 
     def _make(self, make: Callable[["Entry"], None]) -> None:
-        damaged = self._verify()
+        recorded = read_manifest(self.path)
+        damaged = self._verify(recorded)
         if damaged:
             names = ", ".join(damaged)
             warnings.warn(f"{self.path} in the cache is damaged ({names}): it is made again", stacklevel=4)
-        recorded = read_manifest(self.path)
         if recorded and recorded.complete and not damaged:  # made by another process, just now
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -187,10 +193,14 @@ class Entry:
             if not self.parts:
                 shutil.rmtree(self.path)
 
-    def _verify(self) -> list[str]:
-        """Takes over the recorded parts that are sound; returns the names of what is damaged."""
+    def _verify(self, recorded: Manifest | None) -> list[str]:
+        """Takes over the recorded parts that are sound; returns the names of what is damaged.
+
+        Args:
+            recorded: what was read of the manifest, once: another process may be making the entry again by now, and its
+                manifest names fewer parts.
+        """
         self.parts = {}
-        recorded = read_manifest(self.path)
         if recorded is None:
             return [MANIFEST] if self.path.exists() and any(self.path.iterdir()) else []
         for name, part in recorded.parts.items():

@@ -1,0 +1,89 @@
+"""A free folder that several runs want at once: one has it whole, and nothing of the others is left there."""
+
+import dataclasses
+import errno
+import os
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tinybert_jax.errors import UserError, run_script
+from tinybert_jax.run.folder import begin, claimed
+from tinybert_jax.run.recipe_file import read_recipe
+from tinybert_jax.run.recipes import quickstart
+
+RECIPES = [dataclasses.replace(quickstart(), seed=seed) for seed in range(4)]
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """`at_once(command)`: the status that `command`, as a script, ends with for each recipe; all begin together."""
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # run_script sets it: put it back
+    barrier = threading.Barrier(len(RECIPES))
+
+    def status_of(command, recipe):
+        barrier.wait()
+        with pytest.raises(SystemExit) as ended:
+            run_script(lambda: command(recipe))
+        return ended.value.code
+
+    def run(command):
+        with ThreadPoolExecutor(len(RECIPES)) as pool:
+            return list(pool.map(lambda recipe: status_of(command, recipe), RECIPES))
+
+    return run
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["empty", "missing"])
+@pytest.mark.parametrize("holds", [True, False], ids=["at-work", "done-at-once"])
+def test_of_runs_that_want_one_folder_one_begins_there(tmp_path, at_once, capsys, exists, holds):
+    for number in range(12):
+        output, refused = tmp_path / str(number), threading.Semaphore(0)
+        if exists:
+            output.mkdir()
+
+        def command(recipe, output=output, refused=refused):
+            try:
+                with claimed(recipe, output):
+                    begin(recipe, {"train": str(recipe.seed)}, output)
+                    for _ in RECIPES[1:] if holds else ():
+                        assert refused.acquire(timeout=60)
+            except UserError:
+                refused.release()
+                raise
+
+        statuses = at_once(command)
+        assert sorted(statuses) == [0, 2, 2, 2]
+        assert read_recipe(output / "recipe.json") == RECIPES[statuses.index(0)]
+        assert {path.name for path in output.iterdir()} <= {"recipe.json", "ingredients.json", ".lock"}
+        said = capsys.readouterr().err.splitlines()
+        why = ("is being written to by", *(() if holds else ("holds a run of another recipe", "holds no run of ours")))
+        assert len(said) == 3 and all(any(reason in line for reason in why) for line in said), said
+
+
+def test_runs_that_come_to_nothing_while_others_claim_their_folder_take_nothing_away(tmp_path, at_once, capsys):
+    for number in range(25):
+        output = tmp_path / str(number)
+
+        def command(recipe, output=output):
+            with claimed(recipe, output):
+                if recipe.seed:
+                    raise UserError("its data are missing")
+                begin(recipe, {}, output)
+
+        first, *others = at_once(command)
+        said = capsys.readouterr().err.splitlines()
+        reasons = ("is being written to by", "holds a run of another recipe", "holds no run of ours", "are missing")
+        assert others == [2, 2, 2] and all(any(reason in line for reason in reasons) for line in said), said
+        assert (output / "recipe.json").exists() == (first == 0)
+
+
+def test_a_folder_that_is_claimed_while_it_is_removed_stays(tmp_path, monkeypatch):
+    def not_empty(path, **_):
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", str(path))
+
+    monkeypatch.setattr(os, "rmdir", not_empty)  # another process has made its files there
+    with pytest.raises(UserError, match="its data are missing"), claimed(RECIPES[0], tmp_path / "run"):
+        raise UserError("its data are missing")
