@@ -113,6 +113,14 @@ def compiled_quickly():
         jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.fixture(scope="module")
+def quick_runs(compiled_quickly):
+    """Runs of a module draw no curves, which takes seconds a stage: those of `test_train.py` do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tinybert_jax.run.hooks.plot_curves", lambda folder: None)
+        yield
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A folder with room for a megabyte, where the system lets the tests make one."""

@@ -15,7 +15,7 @@ from tinybert_jax.scoring import squad_metrics
 from tinybert_jax.store.files import read_json
 
 pytestmark = [
-    pytest.mark.usefixtures("compiled_quickly"),
+    pytest.mark.usefixtures("quick_runs"),
     pytest.mark.filterwarnings("ignore:no GloVe vectors were given"),
 ]
 

@@ -25,7 +25,7 @@ from tinybert_jax.run.prepare import prepare
 from tinybert_jax.run.recipes import RECIPES
 from tinybert_jax.synthetic.generate import SyntheticConfig, make_squad, train_tokenizer
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.usefixtures("quick_runs")
 
 LENGTH = 64
 

@@ -11,7 +11,7 @@ from tinybert_jax.distill import Intermediate, Prediction
 from tinybert_jax.model import BertForQuestionAnswering, load_pretrained, save_pretrained
 from tinybert_jax.run.recipe import Stage
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.usefixtures("quick_runs")
 
 
 def test_a_bert_is_distilled_into_a_distilbert(tmp_path, random_params):

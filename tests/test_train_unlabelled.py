@@ -13,7 +13,7 @@ from tinybert_jax.errors import UserError
 from tinybert_jax.inference import QASettings, write_settings
 from tinybert_jax.run.recipe import Stage
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.usefixtures("quick_runs")
 
 FIGURES = {"same_answer", "exact", "f1", "kl"}
 

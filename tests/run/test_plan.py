@@ -14,7 +14,7 @@ from tinybert_jax.run.hooks import Hook
 from tinybert_jax.run.plan import in_words, plan
 from tinybert_jax.store.cache import size_of
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.usefixtures("quick_runs")
 
 
 @pytest.fixture(scope="module")

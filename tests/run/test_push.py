@@ -8,7 +8,7 @@ from tinybert_jax.errors import UserError
 from tinybert_jax.run.push import Push
 from tinybert_jax.train import train
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.usefixtures("quick_runs")
 
 
 def files_of(folder):
