@@ -4,6 +4,7 @@ import os
 import shutil
 import string
 import subprocess
+from pathlib import Path
 
 import jax
 import jaxtyping
@@ -66,6 +67,23 @@ SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CHARACTERS = [*string.ascii_lowercase, *string.digits, *string.punctuation, "ᄒ", "ᅡ", "ᆫ", "中", "ß", "é"]
 
 
+# What takes longest, so that no worker begins with it when the others are nearly done.
+LONGEST_FIRST = (
+    "benchmarks/test_report.py",
+    "test_readme.py",
+    "run/test_cluster.py",
+    "test_chaos.py",
+    "test_train.py",
+    "distill/test_step.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Files of tests in the order of `LONGEST_FIRST`, then all others in theirs."""
+    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once(tmp_path_factory):
     """A program that several tests compile, or processes that they start, is compiled once a session."""
@@ -79,6 +97,27 @@ def compiled_once(tmp_path_factory):
         for name, value in settings.items():
             jax.config.update(name, value)
             patch.setenv(name.upper(), str(value))
+        yield
+
+
+@pytest.fixture(scope="module")
+def compiled_quickly():
+    """Compiles a module's programs, and those of processes it starts, in half of the time: LLVM optimises little.
+
+    For tests of what a run does with its steps, not of what a step computes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def quick_runs(compiled_quickly):
+    """Runs of a module draw no curves, which takes seconds a stage: those of `test_train.py` do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tinybert_jax.run.hooks.plot_curves", lambda folder: None)
         yield
 
 

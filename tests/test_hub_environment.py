@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.tiny_run import write_model
 from tinybert_jax.synthetic.generate import SyntheticConfig, make_squad
 
@@ -21,6 +23,7 @@ def environment_of(hub_server, folder):
     return {"HF_ENDPOINT": hub_server.url, "HF_HUB_DISABLE_XET": "1", **homes}
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 def test_what_is_fetched_and_made_is_kept_where_the_environment_says(hub_server, tmp_path):
     data, _ = make_squad(SyntheticConfig(train_articles=2, dev_articles=1, paragraphs_per_article=1))
     write_model(tmp_path / "model", data, seed=0)

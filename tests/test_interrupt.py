@@ -23,6 +23,8 @@ from tinybert_jax.run.recipe import Stage
 from tinybert_jax.run.recipe_file import write_recipe
 from tinybert_jax.run.recipes import quickstart
 
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGALRM: 75}
 
 

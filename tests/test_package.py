@@ -113,6 +113,7 @@ def test_the_scripts_start_without_what_they_may_not_need(module):
     assert set(loaded) <= {"orbax" if module == "train" else "tyro"}
 
 
+@pytest.mark.usefixtures("compiled_quickly")
 def test_networks_and_distillation_run_on_jax_flax_optax_numpy_and_safetensors(tmp_path):
     run(f"""
 import sys

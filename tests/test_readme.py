@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tinybert_jax.run import command_line
 from tinybert_jax.run.hooks import Hooks, StageRun, Tracking
 from tinybert_jax.run.recipes import RECIPES
@@ -26,12 +27,18 @@ def block(name: str) -> str:
     return match[1]
 
 
-def run(command: str, folder: Path) -> str:
+def run(command: str, folder: Path, run_words=forked.run) -> str:
     """Runs a command of the README in `folder`, where its scripts are found as in the project's root."""
-    words = [sys.executable if word == "python" else word for word in shlex.split(command)]
-    ended = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=900)
+    python, *words = shlex.split(command)
+    assert python == "python"
+    ended = run_words(words, folder)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
+
+
+def run_alone(words, folder):
+    """As a newcomer's shell does."""
+    return subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=900)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +48,7 @@ def folder(tmp_path_factory):
     for script in ("train.py", "evaluate.py"):
         (folder / script).symlink_to(ROOT / script)
     _, command = block("quickstart").split("&&")  # what installs the package has been done, or no test would run
-    run(command, folder)
+    run(command, folder, run_alone)
     return folder
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import tinybert_jax
+from tests import forked
 from tests.tiny_run import tiny_arguments
 from tinybert_jax import train
 from tinybert_jax.errors import run_script as run_in_process
@@ -22,6 +23,8 @@ from tinybert_jax.inference import JaxNetwork, predict_logits
 from tinybert_jax.run import stages
 from tinybert_jax.synthetic.generate import train_tokenizer
 from tinybert_jax.tracking import read_metrics
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 ROOT = Path(__file__).parents[1]
 
@@ -140,16 +143,17 @@ def test_a_stopped_run_continues_to_the_same_bits(finished, cache, tmp_path):
     """
     output = tmp_path / "killed"
     arguments = tiny_arguments(cache, "--output", str(output))
-    process = subprocess.Popen([sys.executable, "train.py", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    process, err = forked.start(["train.py", *arguments], ROOT, tmp_path), tmp_path / "err"
     checkpoints, final = output / "student" / "1-intermediate" / "checkpoints", output / "student/1-intermediate/final"
     deadline = time.monotonic() + 200
     while not any(checkpoints.glob("[0-9]*0")):
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        assert process.is_alive() and time.monotonic() < deadline, err.read_text()
         time.sleep(0.005)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate()
+    os.kill(process.pid, signal.SIGTERM)
+    process.join()
+    said = err.read_text()
     assert not final.exists(), "the run ended before it could be stopped"
-    assert process.returncode == 128 + signal.SIGTERM
+    assert process.exitcode == 128 + signal.SIGTERM
     assert "the same command continues" in said
 
     whole, _ = finished

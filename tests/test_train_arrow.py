@@ -14,7 +14,10 @@ from tinybert_jax.run.prepare import augment_training_data, prepare
 from tinybert_jax.scoring import squad_metrics
 from tinybert_jax.store.files import read_json
 
-pytestmark = pytest.mark.filterwarnings("ignore:no GloVe vectors were given")
+pytestmark = [
+    pytest.mark.usefixtures("quick_runs"),
+    pytest.mark.filterwarnings("ignore:no GloVe vectors were given"),
+]
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ from tinybert_jax.run.prepare import prepare
 from tinybert_jax.run.recipes import RECIPES
 from tinybert_jax.synthetic.generate import SyntheticConfig, make_squad, train_tokenizer
 
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
 LENGTH = 64
 
 

@@ -15,6 +15,8 @@ from tinybert_jax.distill import Finetune
 from tinybert_jax.errors import UserError
 from tinybert_jax.tracking import read_metrics
 
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
 
 @dataclasses.dataclass(frozen=True)
 class Poisoned(Finetune):

@@ -11,6 +11,8 @@ from tinybert_jax.distill import Intermediate, Prediction
 from tinybert_jax.model import BertForQuestionAnswering, load_pretrained, save_pretrained
 from tinybert_jax.run.recipe import Stage
 
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
 
 def test_a_bert_is_distilled_into_a_distilbert(tmp_path, random_params):
     recipe = make_recipe(tmp_path, teacher=str(tmp_path / "student"), student=str(tmp_path / "distilbert"))

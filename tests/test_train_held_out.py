@@ -11,6 +11,8 @@ from tinybert_jax.run import held_out
 from tinybert_jax.run.prepare import prepare
 from tinybert_jax.tracking import read_metrics
 
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):

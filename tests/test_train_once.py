@@ -19,6 +19,8 @@ from tinybert_jax.errors import UserError
 from tinybert_jax.run.hooks import Hook
 from tinybert_jax.run.recipe_file import write_recipe
 
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
 ROOT = Path(__file__).parents[1]
 
 

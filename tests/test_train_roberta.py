@@ -10,6 +10,8 @@ from tinybert_jax.data import WindowConfig, load_tokenizer
 from tinybert_jax.model import BertConfig, BertForQuestionAnswering, load_pretrained, save_pretrained
 from tinybert_jax.synthetic.generate import SyntheticConfig, make_squad
 
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
 SIZES = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 130}
 
 

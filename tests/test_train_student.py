@@ -11,6 +11,8 @@ from tinybert_jax.errors import UserError, run_script
 from tinybert_jax.model import cut_student, load_pretrained, load_qa_model
 from tinybert_jax.run.recipe_file import write_recipe
 
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):

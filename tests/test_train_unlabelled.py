@@ -13,6 +13,8 @@ from tinybert_jax.errors import UserError
 from tinybert_jax.inference import QASettings, write_settings
 from tinybert_jax.run.recipe import Stage
 
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
 FIGURES = {"same_answer", "exact", "f1", "kl"}
 
 

@@ -1,8 +1,8 @@
 """The command: real files in, real files out, killed and continued."""
 
 import json
+import os
 import signal
-import subprocess
 import sys
 import time
 import warnings
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tinybert_jax.augment import __main__ as command_line
 from tinybert_jax.augment.__main__ import augment, main
 from tinybert_jax.augment.candidates import Candidates
@@ -110,7 +111,7 @@ def test_an_existing_file_is_left_alone(monkeypatch, capsys, source, settings, t
 
 def command(source, out, model, cache):
     flags = ["--model", model, "--copies", "2", "--preset", "haystack", "--cache", cache]
-    return [sys.executable, "-m", "tinybert_jax.augment", *map(str, [source, out, *flags])]
+    return ["-m", "tinybert_jax.augment", *map(str, [source, out, *flags])]
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def uninterrupted(tmp_path_factory, masked_lm_folder):
     folder = tmp_path_factory.mktemp("uninterrupted")
     source, out = folder / "data.json", folder / "out.json.gz"
     source.write_text(json.dumps(make_squad(SyntheticConfig(train_articles=20, dev_articles=1))[0]))
-    subprocess.run(command(source, out, masked_lm_folder, folder / "cache"), cwd=ROOT, check=True, timeout=100)
+    forked.run(command(source, out, masked_lm_folder, folder / "cache"), ROOT).check_returncode()
     return source, out.read_bytes()
 
 
@@ -128,15 +129,16 @@ def test_a_killed_run_continues_to_the_same_bytes(uninterrupted, masked_lm_folde
     """Killed between two blocks of candidates, and started again by the same command."""
     source, expected = uninterrupted
     words = command(source, tmp_path / "out.json.gz", masked_lm_folder, tmp_path / "cache")
-    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    process, err = forked.start(words, ROOT, tmp_path), tmp_path / "err"
     deadline = time.monotonic() + 100
     while not list(tmp_path.glob("cache/candidates/*/000001.arrow")):
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        assert process.is_alive() and time.monotonic() < deadline, err.read_text()
         time.sleep(0.005)
-    process.send_signal(number)
-    _, said = process.communicate()
-    assert process.returncode == status, said
+    os.kill(process.pid, number)
+    process.join()
+    said = err.read_text()
+    assert process.exitcode == status, said
     assert "Traceback" not in said
     assert not (tmp_path / "out.json.gz").exists(), "the run ended before it could be killed"
-    subprocess.run(words, cwd=ROOT, check=True, timeout=100)
+    forked.run(words, ROOT).check_returncode()
     assert (tmp_path / "out.json.gz").read_bytes() == expected

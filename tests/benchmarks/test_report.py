@@ -7,7 +7,7 @@ from benchmarks import report
 from benchmarks.common import Shape, step_flops
 from tests.benchmarks import command
 
-SIZES = "--layers-teacher 2 --layers-student 1 --hidden 16 --heads 2 --intermediate 24 --batch 3 --vocab 1500"
+SIZES = "--layers-teacher 1 --layers-student 1 --hidden 16 --heads 2 --intermediate 24 --batch 3 --vocab 1500"
 
 
 def system(name, windows, memory, seconds=()):

@@ -11,6 +11,8 @@ from tinybert_jax.data import Batch
 from tinybert_jax.deploy.stablehlo import to_stablehlo
 from tinybert_jax.model import BertForQuestionAnswering, Model, forward
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 ALONE = """
 import sys
 from importlib.abc import MetaPathFinder

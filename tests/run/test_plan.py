@@ -14,6 +14,8 @@ from tinybert_jax.run.hooks import Hook
 from tinybert_jax.run.plan import in_words, plan
 from tinybert_jax.store.cache import size_of
 
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):

@@ -19,6 +19,7 @@ from tinybert_jax.run.presets import PRESETS
 HAYSTACK = PRESETS["haystack"].augment
 
 pytestmark = [
+    pytest.mark.usefixtures("quick_runs"),
     pytest.mark.filterwarnings("ignore:no GloVe vectors were given"),
     pytest.mark.filterwarnings("ignore:.* has no question-answering head"),
 ]

@@ -8,6 +8,8 @@ from tinybert_jax.errors import UserError
 from tinybert_jax.run.push import Push
 from tinybert_jax.train import train
 
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
 
 def files_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
