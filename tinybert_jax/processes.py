@@ -128,9 +128,10 @@ def sharing(folder: Path) -> Iterator[None]:
     sees = all_say(bool(name) and (folder / name).exists())
     if is_first() and name:
         (folder / name).unlink()
-    Sharing.by = tuple(process for process, it_does in enumerate(sees) if it_does)
-    shares = index() in Sharing.by and len(Sharing.by) > 1
+    sharers = tuple(process for process, it_does in enumerate(sees) if it_does)
+    shares = index() in sharers and len(sharers) > 1
     say("makes its share of files with those that see the same cache" if shares else "makes files of its own")
+    Sharing.by = sharers
     try:
         yield
     finally:
