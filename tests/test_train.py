@@ -119,7 +119,7 @@ def test_stage_2_runs_no_teacher_where_all_teachers_logits_are_cached(finished, 
 
     monkeypatch.setattr(stages, "make_train_step", watched)
     run = train.Run(recipe, ingredients, tmp_path)
-    train.train_stage(tmp_path / "student" / "1-prediction", stage, ingredients.student, ingredients.teacher, run)
+    train.train_stage(train.Work("student/1-prediction", stage, ingredients.student, ingredients.teacher), run)
     ((teacher, teacher_params, batch),) = seen
     if kept == "off":
         assert teacher is not None and teacher_params is not None and batch.teacher_logits is None

@@ -24,10 +24,10 @@ def run(recipe, tmp_path_factory):
     """The folder of a run that was killed in the middle of its student's stage and continued, and its students."""
     output, begun, train_stage = tmp_path_factory.mktemp("run") / "killed", [], train.train_stage
 
-    def watched(folder, stage, student, *rest):
-        if folder.name == "1-intermediate":
-            begun.append(student)
-        return train_stage(folder, stage, student, *rest)
+    def watched(work, run):
+        if work.name == "student/1-intermediate":
+            begun.append(work.model)
+        return train_stage(work, run)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "train_stage", watched)

@@ -92,8 +92,17 @@ def explain(error: OSError) -> str:
 
 def room(path: Path) -> str:
     """The room that is left where `path` is, or would be."""
-    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    return f"{shutil.disk_usage(there).free / 1e6:,.1f} MB"
+    return f"{free_bytes(path) / 1e6:,.1f} MB"
+
+
+def free_bytes(path: Path) -> int:
+    """The same in bytes."""
+    return shutil.disk_usage(nearest(path)).free
+
+
+def nearest(path: Path) -> Path:
+    """`path`, or the nearest folder above it that there is."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
 
 
 def run_script(main: Callable[[], int | None], again: str = "begins again") -> None:

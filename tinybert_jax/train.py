@@ -36,13 +36,14 @@ from tinybert_jax.run.digests import digests
 from tinybert_jax.run.dtype import with_dtype
 from tinybert_jax.run.folder import begin, claimed
 from tinybert_jax.run.hooks import Hook, Hooks, StageRun, check_hooks
+from tinybert_jax.run.needs import needs_of, tell
+from tinybert_jax.run.order import Work, in_order
 from tinybert_jax.run.plan import in_words, plan
 from tinybert_jax.run.prepare import Ingredients, augment_training_data, prepare
-from tinybert_jax.run.recipe import Recipe, Stage
+from tinybert_jax.run.recipe import Recipe
 from tinybert_jax.run.results import CHECKPOINTS, FINAL, conclude, export, finish, finished, score
 from tinybert_jax.run.runtime import configure
-from tinybert_jax.run.stages import cached_logits_of, check_stages, epochs_of, program_of, undistilled_stage
-from tinybert_jax.run.student import student_of
+from tinybert_jax.run.stages import cached_logits_of, check_stages, epochs_of, program_of
 from tinybert_jax.sharding import data_mesh, local_rows, shard_rows
 
 
@@ -72,6 +73,7 @@ def train(recipe: Recipe, output: Path, hooks: Sequence[Hook] = ()) -> dict[str,
             ingredients = prepare(recipe, output)
             check_stages(recipe, ingredients)
             begin(recipe, digests(ingredients), output)
+            from_first(lambda: tell(needs_of(recipe, ingredients, output), recipe, output))
             ingredients = augment_training_data(recipe, ingredients)
         results = train_models(Run(recipe, ingredients, output, hooks))
         results["seconds"] = round(time.perf_counter() - began, 1)
@@ -84,26 +86,21 @@ def train_models(run: Run) -> dict[str, Any]:
     recipe, ingredients, output, _ = run
     results: dict[str, Any] = {}
 
-    def trained(name: str, model: Model, stages: Sequence[Stage], teacher: Model | None = None) -> Model:
-        for number, stage in enumerate(stages, start=1):
-            model = train_stage(output / name / f"{number}-{stage.objective.tag}", stage, model, teacher, run)
+    def end(name: str, model: Model, teacher: Model | None) -> None:
         results.update(score(model, output / name, recipe, ingredients, teacher))
-        return model
+        if name == "student":
+            from_first(lambda: export(model, recipe, ingredients, output))
 
-    teacher = ingredients.teacher and trained("teacher", ingredients.teacher, recipe.teacher_stages)
-    untrained = student_of(recipe, teacher) or ingredients.student
-    student = trained("student", untrained, recipe.stages, teacher)
-    from_first(lambda: export(student, recipe, ingredients, output))
-    if recipe.compare_undistilled:
-        trained("student_without_distillation", untrained, [undistilled_stage(recipe, ingredients)], teacher)
+    in_order(recipe, ingredients, lambda work: train_stage(work, run), end)
     return results
 
 
-def train_stage(folder: Path, stage: Stage, student: Model, teacher: Model | None, run: Run) -> Model:
-    """Trains one stage from its latest checkpoint, or from `student`, to its end."""
+def train_stage(work: Work, run: Run) -> Model:
+    """Trains one stage from its latest checkpoint, or from the model that it begins with, to its end."""
+    folder, (_, stage, student, teacher) = run.output / work.name, work
     if from_first((folder / FINAL).exists):
         return finished(folder, student)
-    recipe, ingredients, mesh, name = run.recipe, run.ingredients, data_mesh(), f"{folder.parent.name}/{folder.name}"
+    recipe, ingredients, mesh, name = run.recipe, run.ingredients, data_mesh(), work.name
     with sharing(recipe.cache):
         cached = cached_logits_of(teacher, stage, recipe, ingredients)
     epochs = epochs_of(stage, recipe, ingredients, cached)

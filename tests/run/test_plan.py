@@ -6,13 +6,13 @@ import json
 import jax
 import pytest
 
-from tests.tiny_run import make_recipe
+from tests.tiny_run import final, make_recipe
 from tinybert_jax import train
 from tinybert_jax.errors import UserError
-from tinybert_jax.run.checkpoints import KEPT
 from tinybert_jax.run.command_line import parse
 from tinybert_jax.run.hooks import Hook
 from tinybert_jax.run.plan import in_words, plan
+from tinybert_jax.store.cache import size_of
 
 
 @pytest.fixture(scope="module")
@@ -26,20 +26,27 @@ def planned(recipe):
 
 
 class Seen(Hook):
+    def __init__(self, folder):
+        self.folder, self.disk = folder, 0
+
     def start(self, run, publish):
         self.run = run
 
     def step(self, done, state, metrics):
         self.state_bytes = sum(array.nbytes for array in jax.tree.leaves(state))
+        self.disk = max(self.disk, size_of(self.folder / "student"))
 
 
-def test_it_is_what_the_run_then_does(recipe, planned, tmp_path):
-    train.train(recipe, tmp_path / "run", (seen := Seen(),))
+def test_it_is_what_the_run_then_does(recipe, planned, tmp_path, capsys):
+    train.train(recipe, tmp_path / "run", (seen := Seen(tmp_path / "run"),))
+    assert f"this run needs {planned.needs}; --dry-run says" in capsys.readouterr().err
     (stage,) = planned.stages
     assert (stage.name, stage.steps) == ("student/1-finetune", seen.run.steps)
     assert sum(stage.batches.values()) == -(-stage.windows // 4) and set(stage.batches) <= {96, 128}  # an epoch's
-    assert stage.checkpoints == (KEPT + 1) * seen.state_bytes
-    assert stage.memory > seen.state_bytes  # and gradients and activations
+    assert planned.needs.memory == seen.state_bytes < stage.memory  # and gradients and activations
+    model = sum(leaf.nbytes for leaf in jax.tree.leaves(final(tmp_path / "run")))
+    assert planned.needs[:2] == (3 * seen.state_bytes + model, 0)
+    assert 0.5 * planned.needs.folder < seen.disk + model < planned.needs.folder + 100_000  # words beside the numbers
     assert 0 < stage.seconds < 60 and stage.cached == 0
     assert planned.questions == len(json.loads((tmp_path / "run" / "student" / "predictions.json").read_text()))
 

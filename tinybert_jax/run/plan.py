@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from tinybert_jax.data import Epochs, Windows
 from tinybert_jax.inference import JaxNetwork, predict_logits
 from tinybert_jax.inference.memory import device_memory
 from tinybert_jax.model import Model
-from tinybert_jax.run.checkpoints import KEPT
+from tinybert_jax.run.needs import Needs, extent_of, needs_of
+from tinybert_jax.run.order import Work, work_of
 from tinybert_jax.run.prepare import Ingredients, prepare
-from tinybert_jax.run.recipe import Recipe, Stage
-from tinybert_jax.run.stages import Program, check_stages, epochs_of, program_of, undistilled_stage
+from tinybert_jax.run.recipe import Recipe
+from tinybert_jax.run.stages import Program, check_stages, program_of
 from tinybert_jax.sharding import data_mesh, shard_batch
 
 _MEASURED_STEPS = 10
@@ -35,7 +35,6 @@ class StagePlan(NamedTuple):
         steps: its length.
         batches: how many of its batches have which length, in tokens.
         memory: of the largest program on one device, in bytes, as the compiler plans it.
-        checkpoints: bytes of the checkpoints on the disk, the one that is being written included; gone with its end.
         seconds: for all steps, from those that were measured.
         cached: the windows whose teacher's logits are computed first.
         cached_seconds: for these, likewise.
@@ -47,7 +46,6 @@ class StagePlan(NamedTuple):
     steps: int
     batches: Mapping[int, int]
     memory: int
-    checkpoints: int
     seconds: float
     cached: int
     cached_seconds: float
@@ -61,6 +59,7 @@ class Plan(NamedTuple):
         questions: to score every model on.
         scored_windows: of all models.
         scoring_seconds: for these.
+        needs: of disks, and of memory at the least.
         memory: that one device has, in bytes.
     """
 
@@ -68,6 +67,7 @@ class Plan(NamedTuple):
     questions: int
     scored_windows: int
     scoring_seconds: float
+    needs: Needs
     memory: int
 
 
@@ -80,45 +80,25 @@ def plan(recipe: Recipe) -> Plan:
     with tempfile.TemporaryDirectory() as folder:
         ingredients = prepare(recipe, Path(folder))
         check_stages(recipe, ingredients)
-        stages = tuple(_plan_stage(*work, recipe, ingredients) for work in _work(recipe, ingredients))
+        stages = tuple(_plan_stage(work, recipe, ingredients) for work in work_of(recipe, ingredients))
+        needs = needs_of(recipe, ingredients, Path(folder))
         models = len({stage.name.split("/")[0] for stage in stages})
         dev = ingredients.dev
         if dev is None:
-            return Plan(stages, 0, 0, 0.0, device_memory())
+            return Plan(stages, 0, 0, 0.0, needs, device_memory())
         seconds = models * _forward_seconds(ingredients.student, dev.windows, recipe)
-    return Plan(stages, len(dev.examples), models * len(dev.windows), seconds, device_memory())
+    return Plan(stages, len(dev.examples), models * len(dev.windows), seconds, needs, device_memory())
 
 
-def _work(recipe: Recipe, ingredients: Ingredients) -> Iterator[tuple[str, Stage, Model, Model | None]]:
-    """Every stage of the run in order: its name, itself, the model that it trains, and its teacher."""
-    models = [("student", ingredients.student, recipe.stages, ingredients.teacher)]
-    if ingredients.teacher is not None:
-        models.insert(0, ("teacher", ingredients.teacher, recipe.teacher_stages, None))
-    if recipe.compare_undistilled:
-        stages = (undistilled_stage(recipe, ingredients),)
-        models.append(("student_without_distillation", ingredients.student, stages, None))
-    for name, model, stages, teacher in models:
-        for number, stage in enumerate(stages, start=1):
-            yield f"{name}/{number}-{stage.objective.tag}", stage, model, teacher
-
-
-def _plan_stage(
-    name: str, stage: Stage, student: Model, teacher: Model | None, recipe: Recipe, ingredients: Ingredients
-) -> StagePlan:
+def _plan_stage(work: Work, recipe: Recipe, ingredients: Ingredients) -> StagePlan:
+    name, stage, student, teacher = work
     windows = ingredients.data_of(stage).windows
-    copies = recipe.augment.copies if recipe.augment and stage.augmented and ingredients.candidates else 1
-    cached = (
-        len(windows) if teacher is not None and stage.objective.reads_cache and recipe.teacher_cache != "off" else 0
-    )
-    logits = (np.broadcast_to(np.float32(0), (len(windows.tokens), 2)),) if cached else ()
-    epochs = epochs_of(stage, recipe, ingredients, logits)
-    steps = stage.steps(copies * epochs.steps_per_epoch)
+    epochs, copies, steps, cached = extent_of(work, recipe, ingredients)
     lengths = Counter(epochs.length_at(step) for step in range(min(steps, epochs.steps_per_epoch)))
     key = jax.random.key(0)
     program = program_of(stage, steps, student, teacher, recipe, cached=bool(cached), key=key)
     measured = _measure_steps(program, epochs, key)
     mean = sum(measured.seconds[length] * count for length, count in lengths.items()) / lengths.total()
-    teachers = (teacher, *ingredients.more_teachers) if cached and teacher else ()
     return StagePlan(
         name,
         windows=len(windows),
@@ -126,17 +106,15 @@ def _plan_stage(
         steps=steps,
         batches=dict(sorted(lengths.items())),
         memory=measured.memory,
-        checkpoints=(KEPT + 1) * measured.state_bytes,
         seconds=mean * steps,
-        cached=cached,
-        cached_seconds=sum(_forward_seconds(model, windows, recipe) for model in teachers),
+        cached=len(windows) if cached else 0,
+        cached_seconds=sum(_forward_seconds(model, windows, recipe) for model in cached),
     )
 
 
 class _Measured(NamedTuple):
     memory: int  # of the largest step
     seconds: dict[int, float]  # the median of a step, by the batch's length
-    state_bytes: int
 
 
 def _measure_steps(program: Program, epochs: Epochs, key: jax.Array) -> _Measured:
@@ -156,7 +134,7 @@ def _measure_steps(program: Program, epochs: Epochs, key: jax.Array) -> _Measure
             jax.block_until_ready((state, metrics))
             taken.append(time.perf_counter() - began)
         seconds[length] = statistics.median(taken[1:])  # the first one touches its memory for the first time
-    return _Measured(memory, seconds, sum(array.nbytes for array in jax.tree.leaves(state)))
+    return _Measured(memory, seconds)
 
 
 def _planned_memory(compiled: Any) -> int:
@@ -197,6 +175,7 @@ def in_words(plan: Plan) -> str:
     )
     total = plan.scoring_seconds + sum(stage.seconds + stage.cached_seconds for stage in plan.stages)
     peak = max(stage.memory for stage in plan.stages)
+    lines.append(f"needs {plan.needs}")
     lines.append(
         f"in all {_duration(total)}; memory at most {peak / 1e9:.2f} GB of {plan.memory / 1e9:.1f} GB a device"
     )
