@@ -64,7 +64,8 @@ def from_first(make: Callable[[], Made]) -> Made:
         return make()
     key = f"tinybert_jax/word/{next(_words)}"
     if is_first():
-        made = make()
+        with alone():
+            made = make()
         client().key_value_set(key, json.dumps(made))
         return made
     return json.loads(_wait_for(key))
@@ -104,9 +105,10 @@ def all_say(word: Any) -> list[Any]:
 
 def in_turn(make: Callable[[], Made]) -> Made:
     """What `make` makes in each process, in the first one first: others that see its files find them made."""
-    made = make() if is_first() else None
-    from_first(lambda: None)
-    return made if is_first() else make()  # pyright: ignore[reportReturnType]
+    with alone():
+        made = make() if is_first() else None
+        from_first(lambda: None)
+        return made if is_first() else make()  # pyright: ignore[reportReturnType]
 
 
 class Sharing:
@@ -128,13 +130,24 @@ def sharing(folder: Path) -> Iterator[None]:
     sees = all_say(bool(name) and (folder / name).exists())
     if is_first() and name:
         (folder / name).unlink()
-    Sharing.by = tuple(process for process, it_does in enumerate(sees) if it_does)
-    shares = index() in Sharing.by and len(Sharing.by) > 1
+    sharers = tuple(process for process, it_does in enumerate(sees) if it_does)
+    shares = index() in sharers and len(sharers) > 1
     say("makes its share of files with those that see the same cache" if shares else "makes files of its own")
+    Sharing.by = sharers
     try:
         yield
     finally:
         Sharing.by = None
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Has this process make by itself what it makes meanwhile: the others do something else."""
+    before, Sharing.by = Sharing.by, None
+    try:
+        yield
+    finally:
+        Sharing.by = before
 
 
 def _mark(folder: Path) -> str:

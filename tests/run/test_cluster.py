@@ -1,24 +1,26 @@
 """Two processes with two devices each, over loopback, against one process with one; and what becomes of one without
-the other."""
+the other. They find each other in each of the ways of docs/scale.md."""
 
-import dataclasses
 import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
-import time
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from tests.run.metadata_server import metadata_server
 from tests.store.one_by_one import contents
 from tests.tiny_run import equal, make_recipe, write_model
-from tinybert_jax import load_pretrained, train
+from tinybert_jax import load_pretrained
 from tinybert_jax.distill import Prediction
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.cluster import Cluster, Join
@@ -36,10 +38,46 @@ def recipe(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     stage = Stage(objective=Prediction(), batch_size=6, max_steps=STEPS, learning_rate=1e-2)
     settings = {"teacher": str(folder / "teacher"), "hold_out_questions": 0.3, "eval_every": 10, "keep": "best"}
-    recipe = make_recipe(folder, stages=(stage,), log_every=1, checkpoint_every=4, **settings)
+    settings |= {"dtype": "float32"}  # each run by itself would measure which is faster
+    recipe = make_recipe(folder, stages=(stage,), log_every=1, checkpoint_every=10, **settings)
     write_model(folder / "teacher", json.loads((folder / "train.json").read_text()), seed=1)
     write_recipe(folder / "recipe.json", recipe)
     return recipe, folder
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+# How two processes are told of each other: flags and environment of each.
+
+
+@contextmanager
+def ssh():
+    """The flags say it."""
+    flags = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process"]
+    yield [([*flags, str(process)], {}) for process in (0, 1)]
+
+
+@contextmanager
+def slurm():
+    """The environment says it, as `srun` sets it."""
+    both = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+    both["JAX_COORDINATOR_PORT"] = str(free_port())
+    yield [(["--distributed"], both | {"SLURM_PROCID": str(process), "SLURM_LOCALID": "0"}) for process in (0, 1)]
+
+
+@contextmanager
+def tpu_slice():
+    """Each host's metadata server says it, as on Cloud TPU VMs; that these are such is all that JAX has to be told."""
+    hosts = {"worker-network-endpoints": ",".join(2 * ["unknown:unknown:127.0.0.1"]), "tpu-env": "TYPE: 'V4'\n"}
+    both = {"JAX_COORDINATOR_PORT": str(free_port()), "NO_PROXY": "127.0.0.1"}
+    with ExitStack() as servers:
+        told = [{"agent-worker-number": str(process), **hosts} for process in (0, 1)]
+        addresses = [servers.enter_context(metadata_server(host)) for host in told]
+        yield [(["--distributed"], both | {"GCE_METADATA_IP": address}) for address in addresses]
 
 
 class Ended(NamedTuple):
@@ -51,42 +89,51 @@ class Ended(NamedTuple):
     seconds: float  # after the other one, where that was first
 
 
-def run_two(recipe, output, trouble="", environments=None, seconds=()):
-    """Runs the command twice at once; `environments` say who they are, where the flags do not.
+class Command:
+    """`tinybert train` with the recipe, in processes that `one_of_two.py` forks."""
 
-    `seconds` are flags of the second alone.
-    """
-    command = [sys.executable, str(Path(__file__).with_name("one_of_two.py")), str(recipe)]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    started = []
-    for process in (0, 1):
-        flags = ["--coordinator", address, "--processes", "2", "--process", str(process)]
-        environment = os.environ | {
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
-            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
-            "TROUBLE": trouble,
-        }
-        if environments is not None:
-            flags, environment = ["--distributed"], environment | environments[process]
-        flags += ["--lost-after", str(LOST_AFTER), "--output", str(output), *(seconds if process else ())]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen([*command, *flags], env=environment, cwd=ROOT, **pipes))
-    first_end, ended = None, {}
-    try:
-        while len(ended) < 2:
-            time.sleep(0.1)
-            for process in {0, 1} - ended.keys():
-                if started[process].poll() is not None:
-                    first_end = first_end or time.monotonic()
-                    seconds = time.monotonic() - first_end
-                    ended[process] = Ended(started[process].returncode, *started[process].communicate(), seconds)
-    finally:
-        for process in started:
-            process.kill()
-    return ended[0], ended[1]
+    def __init__(self, recipe, folder):
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        settings = {"JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "start_new_session": True}
+        forking = [sys.executable, str(Path(__file__).with_name("one_of_two.py"))]
+        self._recipe, self._folder, self._numbers = recipe, folder, count()
+        self._process = subprocess.Popen(forking, env=os.environ | settings, cwd=ROOT, **pipes)
+
+    def alone(self, output, *flags):
+        """In one process with one device."""
+        (ended,) = self._run([([str(self._recipe), "--output", str(output), *flags], {})], devices=1)
+        return ended
+
+    def twice(self, output, way=ssh, trouble="", second=()):
+        """In two processes with two devices each; `second` are flags of the second one alone."""
+        flags = [str(self._recipe), "--output", str(output), "--lost-after", str(LOST_AFTER)]
+        with way() as (first, other):
+            processes = [(flags + first[0], first[1]), (flags + other[0] + list(second), other[1])]
+            return self._run(processes, devices=2, trouble=trouble)
+
+    def _run(self, processes, devices, trouble=""):
+        flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+        tasks = []
+        for arguments, environment in processes:
+            said = {name: str(self._folder / f"{next(self._numbers)}.{name}") for name in ("out", "err")}
+            environment = environment | {"XLA_FLAGS": flags}
+            tasks.append({"arguments": arguments, "environment": environment, "trouble": trouble, **said})
+        print(json.dumps(tasks), file=self._process.stdin, flush=True)
+        how = json.loads(self._process.stdout.readline())
+        said = [[Path(task[name]).read_text() for name in ("out", "err")] for task in tasks]
+        return [Ended(status, *words, seconds) for (status, seconds), words in zip(how, said, strict=True)]
+
+    def end(self):
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def command(recipe, tmp_path_factory):
+    command = Command(recipe[1] / "recipe.json", tmp_path_factory.mktemp("said"))
+    yield command
+    command.end()
 
 
 def losses(output):
@@ -103,16 +150,17 @@ def final(output):
 
 
 @pytest.fixture(scope="module")
-def alone(recipe, tmp_path_factory):
+def alone(command, tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
-    train.train(dataclasses.replace(recipe[0], cache=folder / "cache"), folder / "run")
+    ended = command.alone(folder / "run", "--cache", str(folder / "cache"))
+    assert ended.status == 0, ended.err
     return folder / "run"
 
 
 @pytest.fixture(scope="module")
-def pair(recipe, tmp_path_factory):
+def pair(command, tmp_path_factory):
     output = tmp_path_factory.mktemp("pair") / "run"
-    return output, run_two(recipe[1] / "recipe.json", output)
+    return output, command.twice(output)
 
 
 def assert_as_good_as(one, other):
@@ -137,27 +185,25 @@ def test_two_processes_train_what_one_does(recipe, alone, pair):
     assert_as_good_as(alone, output)
 
 
-def test_a_signal_to_one_stops_both_at_one_step_and_any_layout_continues(recipe, alone, pair, tmp_path):
+def test_a_signal_to_one_stops_both_at_one_step_and_any_layout_continues(command, alone, pair, tmp_path):
     output, copy = tmp_path / "run", tmp_path / "copy"
-    ended = run_two(recipe[1] / "recipe.json", output, trouble="1:SIGTERM:7")
+    ended = command.twice(output, trouble="1:SIGTERM:7")
     assert [process.status for process in ended] == [143, 143], ended[0].err + ended[1].err
     for process in ended:
         assert process.err.endswith("stopped: the same command continues\n")
     assert len(losses(output)) == 9  # they ask each other before every tenth step
     shutil.copytree(output, copy)
-    train.train(recipe[0], copy)
+    continued = command.alone(copy)
+    assert continued.status == 0, continued.err
     assert_as_good_as(alone, copy)
 
-    # As SLURM starts them. One is killed: the other one misses it.
-    slurm = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
-    tasks = [slurm | {"SLURM_PROCID": str(process), "SLURM_LOCALID": "0"} for process in (0, 1)]
-    left, killed = run_two(recipe[1] / "recipe.json", output, "1:SIGKILL:15", tasks)
+    left, killed = command.twice(output, slurm, "1:SIGKILL:15")  # the other one misses it
     assert (killed.status, left.status) == (-9, 69), left.err
     assert LOST in left.err
     assert left.seconds < 4 * LOST_AFTER
 
     own = ["--output", str(tmp_path / "elsewhere"), "--cache", str(tmp_path / "cache")]  # as on a host of its own
-    ended = run_two(recipe[1] / "recipe.json", output, seconds=own)
+    ended = command.twice(output, tpu_slice, second=own)
     assert [process.status for process in ended] == [0, 0], ended[0].err + ended[1].err
     assert "process 1 of 2 makes files of its own" in ended[1].err
     assert not (tmp_path / "elsewhere").exists()
@@ -167,9 +213,9 @@ def test_a_signal_to_one_stops_both_at_one_step_and_any_layout_continues(recipe,
     ).read_bytes()
 
 
-def test_what_one_is_refused_ends_the_other(recipe, tmp_path):
+def test_what_one_is_refused_ends_the_other(command, tmp_path):
     (tmp_path / "somebody's").touch()
-    first, second = run_two(recipe[1] / "recipe.json", tmp_path)
+    first, second = command.twice(tmp_path)
     refused = f"{tmp_path} exists and holds no run of ours: name a new or an empty folder\n"
     assert (first.status, first.err.splitlines(keepends=True)[-1]) == (2, f"error: {refused}")
     assert second.status == 2

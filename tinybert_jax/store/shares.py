@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tinybert_jax.processes import Sharing, all_say, from_first, in_turn, index, is_first, say
+from tinybert_jax.processes import Sharing, all_say, alone, from_first, in_turn, index, is_first, say
 from tinybert_jax.store.cache import Entry, read_manifest
 
 Make = Callable[[Entry, range], None]
@@ -46,8 +46,7 @@ def fill_together(entry: Entry, blocks: int, make: Make, join: Join = concatenat
     sharers, whole = Sharing.by, _making(make, range(blocks))
     if sharers is None:
         return entry.fill(whole)
-    Sharing.by = None
-    try:
+    with alone():
         if index() not in sharers:
             entry.fill(whole)
         parts = split(entry, blocks, len(sharers))
@@ -63,8 +62,6 @@ def fill_together(entry: Entry, blocks: int, make: Make, join: Join = concatenat
             for part, _ in parts:
                 part.remove()
         return path
-    finally:
-        Sharing.by = sharers
 
 
 def split(entry: Entry, blocks: int, processes: int) -> list[tuple[Entry, range]]:
