@@ -12,6 +12,7 @@ from tinybert_jax import errors
 from tinybert_jax.run.needs import Needs, needs_of, tell
 from tinybert_jax.run.order import work_of
 from tinybert_jax.run.prepare import prepare
+from tinybert_jax.run.stages import check_stages
 
 
 def numbers(model):
@@ -54,6 +55,19 @@ def test_disk_cache_and_memory(augmenting, tmp_path):
     here.mkdir(parents=True)
     (here / "5").write_bytes(bytes(1000))
     assert needs_of(recipe, ingredients, tmp_path / "run") == Needs(3 * state + size - 1000, 0, state)
+
+
+def test_nothing_is_compiled_for_it(augmenting, tmp_path):
+    recipe, ingredients = augmenting
+    waits = dataclasses.replace(recipe.stages[0], augmented=False), recipe.stages[1]  # each is checked as a run begins
+    recipe, compiled = dataclasses.replace(recipe, stages=waits, augment=None), []
+    ingredients = ingredients._replace(candidates=None)
+    check_stages(recipe, ingredients)
+    jax.monitoring.register_event_duration_secs_listener(lambda event, _, **more: compiled.append((event, more)))
+    needs_of(recipe, ingredients, tmp_path / "run")
+    assert not [event for event in compiled if "backend_compile" in event[0]]
+    jax.jit(lambda x: x * 3)(1.0)  # which is heard
+    assert [event for event in compiled if "backend_compile" in event[0]]
 
 
 def test_less_room_than_is_needed_is_said_before_anything_is_trained(augmenting_recipe, tmp_path, monkeypatch, capsys):

@@ -68,8 +68,9 @@ def test_a_preset_sets_what_the_student_s_stages_compare_and_nothing_else(name):
     first, second = preset.objectives.values()
     assert [stage.objective for stage in recipe.stages] == [dataclasses.replace(first, hidden_weight=3.0), second]
     assert {stage.rule for stage in recipe.stages} == {recipe.undistilled.rule} == {preset.rule}
+    assert {stage.dropout for stage in recipe.stages} == {preset.dropout}
     for stage, old in zip(recipe.stages, before.stages, strict=True):
-        assert dataclasses.replace(stage, objective=old.objective, rule=old.rule) == old
+        assert dataclasses.replace(stage, objective=old.objective, rule=old.rule, dropout=old.dropout) == old
     same = {"stages": before.stages, "undistilled": before.undistilled}
     assert dataclasses.replace(recipe, **same) == before
 

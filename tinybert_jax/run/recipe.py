@@ -28,6 +28,8 @@ class Stage(OptimizerConfig):
         batch_size: windows a step, over all devices.
         max_steps: ends the stage sooner, its schedule included.
         augmented: train on the recipe's augmented data, where it has any.
+        dropout: rate of dropout in the hidden states and the attention of the model that is trained; None for what its
+            config.json says. What is exported keeps that.
     """
 
     objective: Objective
@@ -35,10 +37,12 @@ class Stage(OptimizerConfig):
     batch_size: int = 26
     max_steps: int | None = None
     augmented: bool = False
+    dropout: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_least(self, epochs=1, batch_size=1, max_steps=1)
+        check("dropout", self.dropout, self.dropout is None or 0 <= self.dropout < 1, "in [0, 1)")
 
     def steps(self, steps_per_epoch: int) -> int:
         """Batches in the stage."""
@@ -225,14 +229,15 @@ class Recipe:
 
 
 def with_preset(recipe: Recipe, preset: Preset) -> Recipe:
-    """The recipe with a preset's objectives and update rule in the student's stages, and its rules of augmentation.
+    """The recipe with a preset's objectives, update rule and dropout in the student's stages, and its augmentation.
 
     All else stays: rates, lengths, the teacher's stages; a recipe that augments nothing still does not.
     """
 
     def changed(stage: Stage) -> Stage:
         objective = preset.objectives.get(stage.objective.tag, stage.objective)
-        return dataclasses.replace(stage, objective=objective, rule=preset.rule)
+        dropout = preset.dropout if objective.uses_teacher else stage.dropout
+        return dataclasses.replace(stage, objective=objective, rule=preset.rule, dropout=dropout)
 
     return dataclasses.replace(
         recipe,

@@ -34,12 +34,14 @@ def configure(cache: Path | None = None) -> None:
     keep_freed_memory()
     run_one_at_a_time()
     os.environ["XLA_FLAGS"] = " ".join((*XLA_FLAGS, os.environ.get("XLA_FLAGS", ""))).strip()
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str((cache or default_cache()) / "xla"))
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if folder is None:
+        folder = str((cache or default_cache()) / "xla")
+        jax.config.update("jax_compilation_cache_dir", folder)
     # All programs: by default only those that took a second or more to compile, and a run has dozens below that.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    replace_unreadable(Path(jax.config.jax_compilation_cache_dir))
+    replace_unreadable(Path(folder))
 
 
 def replace_unreadable(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """What a stage trains on: its batches, and its teacher, or the logits of it where those are all it needs."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -81,8 +82,16 @@ def program_of(
     """The step of a stage of so many; the other arguments are as `teaching` has them."""
     optimizer = optimizer_of(stage, steps, recipe)
     taught = teaching(stage.objective, student, teacher, cached, key, shard=recipe.shard_teacher)
-    step = make_train_step(student.network, taught.network, stage.objective, optimizer)
+    step = make_train_step(_network(student, stage.dropout), taught.network, stage.objective, optimizer)
     return Program(step, partial(create_state, student.params, taught.projection, optimizer, data_mesh()), taught)
+
+
+def _network(model: Model, dropout: float | None) -> BertForQuestionAnswering:
+    """The network of a model with another rate of dropout; its own when None."""
+    if dropout is None:
+        return model.network
+    rates = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), dropout)
+    return model._replace(config=dataclasses.replace(model.config, **rates)).network
 
 
 def cached_logits_of(
