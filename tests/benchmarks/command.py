@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# LLVM's optimisations of these programs, and XLA's new emitters, take as long as everything else here.
-FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-SETTINGS = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": FLAGS}
+# LLVM's optimisations of these programs take as long as everything else here.
+SETTINGS = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 
 def run(name, *arguments):
