@@ -4,7 +4,6 @@ import os
 import shutil
 import string
 import subprocess
-from pathlib import Path
 
 import jax
 import jaxtyping
@@ -73,15 +72,20 @@ LONGEST_FIRST = (
     "test_readme.py",
     "run/test_cluster.py",
     "test_chaos.py",
-    "test_train.py",
+    "test_train*.py",
+    "reference/test_parity.py",
+    "augment/test_masked_words.py",
     "distill/test_step.py",
 )
 
 
 def pytest_collection_modifyitems(items):
     """Files of tests in the order of `LONGEST_FIRST`, then all others in theirs."""
-    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+    def rank(item):
+        return next((rank for rank, name in enumerate(LONGEST_FIRST) if item.path.match(name)), len(LONGEST_FIRST))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session", autouse=True)
