@@ -30,6 +30,7 @@ def make_recipe(folder: Path, **changes) -> Recipe:
         stages=(Stage(objective=Finetune(), batch_size=4, max_steps=12, learning_rate=1e-2),),
         windows=dataclasses.replace(RECIPES["quickstart"]().windows, max_seq_len=128),
         buckets=(128,),
+        dtype="float32",  # not measured by each run for itself
         cache=folder / "cache",
         log_every=4,
         checkpoint_every=3,
@@ -57,6 +58,7 @@ def tiny_arguments(cache, *more):
         arguments += [word for key, value in sizes.items() for word in (f"--synthetic.{model}.{key}", str(value))]
     for stage, steps in (("teacher-stages.0", 10), ("stages.0", 150), ("stages.1", 10)):
         arguments += [f"--{stage}.batch-size", "4", f"--{stage}.max-steps", str(steps), f"--{stage}.epochs", "100"]
+        arguments += [f"--{stage}.dropout", "0.1"]
     return [*arguments, *more]
 
 

@@ -38,7 +38,6 @@ def recipe(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     stage = Stage(objective=Prediction(), batch_size=6, max_steps=STEPS, learning_rate=1e-2)
     settings = {"teacher": str(folder / "teacher"), "hold_out_questions": 0.3, "eval_every": 10, "keep": "best"}
-    settings |= {"dtype": "float32"}  # each run by itself would measure which is faster
     recipe = make_recipe(folder, stages=(stage,), log_every=1, checkpoint_every=10, **settings)
     write_model(folder / "teacher", json.loads((folder / "train.json").read_text()), seed=1)
     write_recipe(folder / "recipe.json", recipe)
