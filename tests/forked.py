@@ -14,6 +14,8 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import jax
+
 LIBRARIES = [
     "flax.linen",
     "jaxtyping",
@@ -54,6 +56,8 @@ def _become(words: list[str], folder: Path, printed: Path, environment: dict[str
             os.dup2(file.fileno(), stream.fileno())
     os.environ.clear()
     os.environ.update(environment)
+    # JAX has read the environment that the server was started in, which a fixture may have changed since.
+    jax.config.update("jax_disable_most_optimizations", environment.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "true")
     os.chdir(folder)
     first, *sys.argv = words
     if first == "-m":

@@ -51,6 +51,7 @@ def tiny_arguments(cache, *more):
     """The quickstart, shrunk until it takes seconds."""
     sizes = {"hidden-size": 16, "num-attention-heads": 2, "intermediate-size": 16, "hidden-dropout-prob": 0.1}
     arguments = ["quickstart", "--cache", str(cache), "--windows.max-seq-len", "128", "--buckets", "128"]
+    arguments += ["--dtype", "float32"]  # not measured by each run for itself
     arguments += ["--synthetic.data.train-articles", "2", "--synthetic.data.dev-articles", "1"]
     arguments += ["--synthetic.data.paragraphs-per-article", "3", "--log-every", "5", "--checkpoint-every", "10"]
     for model, layers in (("teacher", 2), ("student", 1)):
