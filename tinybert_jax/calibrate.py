@@ -20,7 +20,6 @@ from jaxtyping import Bool
 
 from tinybert_jax.data import Example, read_squad
 from tinybert_jax.errors import UserError, check, run_script
-from tinybert_jax.run.model_card import shown
 from tinybert_jax.scoring import (
     Answers,
     best_thresholds,
@@ -97,6 +96,7 @@ def calibrate(model: Path, data: str, max_wrong: float | None = None, batch_size
     """
     from tinybert_jax.inference import write_settings
     from tinybert_jax.inference.loading import load
+    from tinybert_jax.run.model_card import shown
 
     if max_wrong is not None:
         check("max_wrong", max_wrong, 0 < max_wrong < 1, "in (0, 1)")

@@ -21,7 +21,6 @@ from typing import Any, ClassVar, TypeVar
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from tinybert_jax.interrupt import StopSignals
 
@@ -89,6 +88,8 @@ def arrays_from_first(make: Callable[[], Any], like: Any) -> Any:
     """
     if count() == 1:
         return make()
+    from jax.experimental import multihost_utils  # takes long to import, and an only process does without
+
     made = make() if is_first() else jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
     from_first(lambda: None)  # before the devices do: they do not wait for ever
     return jax.device_get(multihost_utils.broadcast_one_to_all(made))
@@ -186,6 +187,8 @@ def asked_to_stop(step: int, finished: bool = False) -> bool:
         return finished or StopSignals.requested is not None
     if step % _ASK_EVERY:
         return False
+    from jax.experimental import multihost_utils
+
     asked = multihost_utils.process_allgather(np.array([StopSignals.requested or 0, finished], np.int32))
     number, any_finished = np.max(asked, axis=0).tolist()
     StopSignals.requested = number or StopSignals.requested
