@@ -16,7 +16,8 @@ The contestants, at the published recipe's shapes unless flags say otherwise, dr
 On a processor whose bfloat16 products are the slower ones, C computes in float32, and B, which would take minutes a
 step, is left out. That A and C compute what ours do is tested: tests/benchmarks/test_peers.py.
 
-Each system lives in a process of its own, and rounds go through all of them, one at a time. All get the same windows
+Each system lives in a process of its own, and rounds go through all of them, one at a time; before, a GPU's systems
+compile side by side, a CPU's one after another, as they would want all of its memory. All get the same windows
 (SQuAD's with --data, else random tokens as long as SQuAD's), as one epoch in batches. A bucketed system's step time is
 the epoch's mean: measured at each length, weighted by the share of the epoch's batches that have it. Tables hold, of
 windows/s, the median over rounds, the least and the most; MFU, model FLOPs (`common.step_flops`) over the peak of
@@ -25,7 +26,9 @@ took, or of the GPU.
 """
 
 import os
+import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -173,12 +176,18 @@ def measure(loads: dict[bool, Workload], args: Args) -> dict[SystemName, Row]:
             processes.pop(system)
             measured.pop(system, None)
 
+    def start(system: SystemName) -> None:
+        say(f"starting {system}")
+        began = time.perf_counter()
+        if (facts := ask(system, set_up, system, args, loads[SYSTEMS[system].bucketed])) is not None:
+            measured[system] = {"rounds": [], "facts": facts}
+            say(f"{system} is ready after {time.perf_counter() - began:.0f} s")
+
     with ExitStack() as stack:
-        for system in args.systems:
-            say(f"starting {system}")
-            processes[system] = stack.enter_context(machine.new_process())
-            if (facts := ask(system, set_up, system, args, loads[SYSTEMS[system].bucketed])) is not None:
-                measured[system] = {"rounds": [], "facts": facts}
+        processes |= {system: stack.enter_context(machine.new_process()) for system in args.systems}
+        with ThreadPoolExecutor(1 if args.device == "cpu" else len(processes)) as at_once:
+            list(at_once.map(start, args.systems))
+        measured = {system: measured[system] for system in args.systems if system in measured}
         for number in range(args.rounds):
             for system in list(processes):
                 if found := ask(system, measure_round, args.steps):
