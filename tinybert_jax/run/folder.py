@@ -93,7 +93,8 @@ def claimed(recipe: Recipe, output: Path) -> Iterator[None]:
     if not is_first():
         yield
         return
-    _check_free(output)  # before anything is written to somebody else's folder
+    to_json(recipe)  # before a folder is made,
+    _check_free(output)  # and before anything is written to somebody else's
     is_new = not output.exists()
     output.mkdir(parents=True, exist_ok=True)
     try:
