@@ -113,8 +113,12 @@ def compiled_quickly():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
         jax.config.update("jax_disable_most_optimizations", True)
+        # JAX takes a program that this process has compiled already, however it was compiled, unless this differs,
+        # which does nothing else here. Else what a run computes would depend on the tests before it.
+        jax.config.update("jax_xla_profile_version", 1)
         yield
         jax.config.update("jax_disable_most_optimizations", False)
+        jax.config.update("jax_xla_profile_version", 0)
 
 
 @pytest.fixture(scope="module")

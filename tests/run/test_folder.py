@@ -6,10 +6,13 @@ import os
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from tinybert_jax.errors import UserError, run_script
+from tinybert_jax.run import folder
 from tinybert_jax.run.folder import begin, claimed
 from tinybert_jax.run.recipe_file import read_recipe
 from tinybert_jax.run.recipes import quickstart
@@ -59,7 +62,7 @@ def test_of_runs_that_want_one_folder_one_begins_there(tmp_path, at_once, capsys
         assert read_recipe(output / "recipe.json") == RECIPES[statuses.index(0)]
         assert {path.name for path in output.iterdir()} <= {"recipe.json", "ingredients.json", ".lock"}
         said = capsys.readouterr().err.splitlines()
-        why = ("is being written to by", *(() if holds else ("holds a run of another recipe", "holds no run of ours")))
+        why = ("is being written to by", *(() if holds else ("holds a run of another recipe",)))
         assert len(said) == 3 and all(any(reason in line for reason in why) for line in said), said
 
 
@@ -75,9 +78,29 @@ def test_runs_that_come_to_nothing_while_others_claim_their_folder_take_nothing_
 
         first, *others = at_once(command)
         said = capsys.readouterr().err.splitlines()
-        reasons = ("is being written to by", "holds a run of another recipe", "holds no run of ours", "are missing")
+        reasons = ("is being written to by", "holds a run of another recipe", "are missing")
         assert others == [2, 2, 2] and all(any(reason in line for reason in reasons) for line in said), said
         assert (output / "recipe.json").exists() == (first == 0)
+
+
+def test_a_run_that_begins_or_goes_while_another_one_looks_is_nothing_foreign(tmp_path, monkeypatch):
+    foreign = folder._foreign
+
+    def after(happens):
+        def looked(path):
+            monkeypatch.setattr(folder, "_foreign", foreign)
+            happens(path)
+            return foreign(path)
+
+        (tmp_path / "run").mkdir()
+        monkeypatch.setattr(folder, "_foreign", looked)
+
+    after(Path.rmdir)
+    with claimed(RECIPES[0], tmp_path / "run"):
+        pass
+    after(partial(begin, RECIPES[1], {}))
+    with pytest.raises(UserError, match="holds a run of another recipe"), claimed(RECIPES[0], tmp_path / "run"):
+        pytest.fail("the folder is another run's")
 
 
 def test_a_folder_that_is_claimed_while_it_is_removed_stays(tmp_path, monkeypatch):

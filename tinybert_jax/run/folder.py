@@ -32,9 +32,8 @@ def check_folder(recipe: Recipe, output: Path) -> None:
         UserError: the folder holds another recipe's run, or something else; or a figure of the recipe is no number.
     """
     path, now = output / _RECIPE_FILE, to_json(recipe)
+    _check_free(output)
     if not path.exists():
-        if output.exists() and (not output.is_dir() or _foreign(output)):
-            raise UserError(f"{output} exists and holds no run of ours: name a new or an empty folder")
         return
     free = (*_FREE_TO_CHANGE, "dtype") if recipe.dtype == "auto" else _FREE_TO_CHANGE  # auto is as it began
     changed = [field for field in differing_fields(read_json(path), now) if field not in free]
@@ -49,6 +48,16 @@ def begun_with(output: Path, field: str) -> Any:
     """A field of the recipe that the run in `output` began with; None where none has begun."""
     path = output / _RECIPE_FILE
     return read_json(path)[field] if path.exists() else None
+
+
+def _check_free(output: Path) -> None:
+    """Checks that `output` is a run's or free, whatever other processes do to it at this moment."""
+    foreign: bool | set[str] = False
+    with suppress(FileNotFoundError):  # it is being removed
+        foreign = output.is_file() or (output.is_dir() and _foreign(output))
+    # Asked last, as a run writes it first: what was found may be of one that has begun since.
+    if foreign and not (output / _RECIPE_FILE).exists():
+        raise UserError(f"{output} exists and holds no run of ours: name a new or an empty folder")
 
 
 def _foreign(folder: Path) -> set[str]:
@@ -84,16 +93,17 @@ def claimed(recipe: Recipe, output: Path) -> Iterator[None]:
     if not is_first():
         yield
         return
-    check_folder(recipe, output)  # before anything is written to somebody else's folder
+    to_json(recipe)  # before a folder is made,
+    _check_free(output)  # and before anything is written to somebody else's
     is_new = not output.exists()
     output.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(output / _LOCK, blocking=False):
             check_folder(recipe, output)  # another process may have been at work there until now
-            sweep(output)
             since = datetime.now().astimezone().isoformat(timespec="seconds")
             write_json(output / _OWNER, {"pid": os.getpid(), "host": platform.node(), "since": since})
             try:
+                sweep(output)
                 yield
             finally:
                 (output / _OWNER).unlink(missing_ok=True)
