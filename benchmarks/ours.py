@@ -64,12 +64,16 @@ def example_batch(shape: Shape, stage: Stage) -> Batch:
 
 
 def lower_step(
-    shape: Shape, stage: Stage, preset: PresetName, dtype: Dtype, mesh: Mesh, batch: Batch, dropout: float = DROPOUT
+    shape: Shape, stage: Stage, preset: PresetName, dtype: Dtype, mesh: Mesh, batch: Batch, dropout: float | None = None
 ) -> Any:
     """The step as train.py has it, lowered for a mesh's devices and batches as long as this one.
 
-    From shapes alone: parameters are never allocated, so that they need not fit the machine.
+    From shapes alone: parameters are never allocated, so that they need not fit the machine. Dropout's rate is the
+    preset's, or BERT's where that has none, unless it is given.
     """
+    if dropout is None:
+        own = PRESETS[preset].dropout
+        dropout = DROPOUT if own is None else own
 
     def place(make: Callable[..., Any], *args: Any, axes: tuple[str, ...] = ()) -> Any:
         sharding, shapes = NamedSharding(mesh, PartitionSpec(*axes)), jax.eval_shape(make, *args)
@@ -90,12 +94,12 @@ def lower_step(
 class Ours:
     """For a `Stopwatch`. Steps are compiled ahead, one for each length: a compiled one tells the memory it plans."""
 
-    def __init__(self, shape: Shape, stage: Stage, preset: PresetName, dtype: Dtype, dropout: float = DROPOUT):
+    def __init__(self, shape: Shape, stage: Stage, preset: PresetName, dtype: Dtype, dropout: float | None = None):
         run_one_at_a_time()  # as train.py does
         self.mesh, self.stage = data_mesh(), stage
         self.key = replicate(jax.random.key(0), self.mesh)
         self.lower = partial(lower_step, shape, stage, preset, dtype, self.mesh, dropout=dropout)
-        teacher, student = networks(shape, dtype, dropout)
+        teacher, student = networks(shape, dtype)
         self.teacher_params = None
         if stage == 1:
             self.teacher_params = replicate(random_params(teacher, 0, dtype), self.mesh)

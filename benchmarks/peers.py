@@ -182,7 +182,7 @@ class Tuned(Peer):
 
     attention = "fused"
 
-    def __init__(self, shape: Shape, device: Device, *, half: bool = True, dropout: float = DROPOUT):
+    def __init__(self, shape: Shape, device: Device, *, half: bool = True, dropout: float = 0.0):
         super().__init__(shape, device, dropout)
         self.dtype = torch.bfloat16 if half else torch.float32
         self.teacher.bert.to(self.dtype)  # nothing updates the teacher: it needs no float32 masters
