@@ -198,7 +198,7 @@ def test_a_folder_with_something_else_is_refused(cache, tmp_path):
 )
 def test_bad_input_is_refused_before_anything_is_claimed(finished, cache, tmp_path, override, message):
     synthetic = finished[0] / "synthetic"
-    paths = ["--teacher", synthetic / "teacher", "--student", synthetic / "student"]
+    paths = ["--teacher", synthetic / "teacher", "--student", synthetic / "student", "--student-from-teacher", "None"]
     paths += ["--train", synthetic / "train.json", "--dev", synthetic / "dev.json"]
     arguments = ["minilm-3l-squad2", "--cache", cache, *paths, *override, "--output", tmp_path / "run"]
     arguments += [] if "--windows.max-seq-len" in override else ["--windows.max-seq-len", "128"]
@@ -219,7 +219,7 @@ def test_models_of_different_vocabularies_are_refused(finished, cache, tmp_path)
     synthetic, teacher = finished[0] / "synthetic", tmp_path / "teacher"
     tokenizer = train_tokenizer(json.loads((synthetic / "dev.json").read_text()), 600)
     tinybert_jax.save_pretrained(teacher, *tinybert_jax.load_pretrained(synthetic / "teacher"), tokenizer)
-    arguments = ["minilm-3l-squad2", "--student", synthetic / "student"]
+    arguments = ["minilm-3l-squad2", "--student-from-teacher", "None", "--student", synthetic / "student"]
     for teachers in (["--teacher", teacher], ["--teacher", synthetic / "teacher", "--more-teachers", teacher]):
         with pytest.raises(tinybert_jax.UserError, match=f"must share one vocabulary, .* tokens in {teacher} and"):
             train.train(*train.parse([*map(str, [*arguments, *teachers]), "--output", str(tmp_path / "run")]))

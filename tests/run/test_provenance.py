@@ -72,7 +72,8 @@ def shape(layers):
 def test_a_card_tells_what_was_run_on_what_and_how_long(tmp_path, output, monkeypatch):
     student = card_of(tmp_path / "student", "license: mit\nlanguage: [en, de]")
     teacher = card_of(tmp_path / "teacher", "license: mit\nlanguage: [de, fr]")
-    recipe = dataclasses.replace(RECIPES["minilm-3l-squad2"](), student=student, teacher=teacher, seed=7)
+    named = {"student": student, "student_from_teacher": None, "teacher": teacher}
+    recipe = dataclasses.replace(RECIPES["minilm-3l-squad2"](), **named, seed=7)
     arguments = ["minilm-3l-squad2", "--student", student, f"--teacher={teacher}", "--seed", "7", "--name", "a b"]
     monkeypatch.setattr(sys, "argv", ["/home/me/train.py", *arguments])
     card = describe(recipe, shape(3), shape(6), METRICS, output)

@@ -66,7 +66,7 @@ class Recipe:
         stages: the student's training, in order.
         teacher_stages: training that turns `teacher` into the teacher; none where it is one already.
         compare_undistilled: also train the same student on the labels alone, for as many steps as all stages
-            together: what distillation is compared to.
+            together and with the last one's dropout: what distillation is compared to.
         undistilled: the optimiser of that comparison.
         augmented: augmented training data for the stages that ask for it.
         augment: makes that data out of `train` where `augmented` names none; without either, they use `train`.

@@ -141,7 +141,7 @@ def optimizer_of(stage: Stage, steps: int, recipe: Recipe) -> optax.GradientTran
 
 
 def undistilled_stage(recipe: Recipe, ingredients: Ingredients) -> Stage:
-    """Fine-tuning for as many steps as all of distillation, at the last stage's batch size."""
+    """Fine-tuning for as many steps as all of distillation, at the last stage's batch size and dropout."""
     steps = sum(stage.steps(epochs_of(stage, recipe, ingredients).steps_per_epoch) for stage in recipe.stages)
     batch_size = recipe.stages[-1].batch_size
     epochs = -(-steps * batch_size // len(ingredients.train.windows))
@@ -150,5 +150,6 @@ def undistilled_stage(recipe: Recipe, ingredients: Ingredients) -> Stage:
         epochs=epochs,
         batch_size=batch_size,
         max_steps=steps,
+        dropout=recipe.stages[-1].dropout,
         **vars(recipe.undistilled),
     )
