@@ -93,7 +93,7 @@ PAPER = Preset(
 
 # Scores are of order 1 and their term starts some thirty times as large as the hidden states'. On real text, in runs
 # of a thousand steps, the student answers the better the less that term weighs; 0.01 keeps it without crowding.
-# Dropout costs a small student 3 F1 in a run that sees every question once; many passes over few want it: docs/quality.md.
+# Dropout costs a small student 3 F1 in a run that sees every question once; many passes over few questions want it.
 RECOMMENDED = Preset(
     source="tinybert_jax",
     objectives={"intermediate": Intermediate(attention_weight=0.01), "prediction": Prediction()},
