@@ -103,6 +103,22 @@ def test_a_run_that_begins_or_goes_while_another_one_looks_is_nothing_foreign(tm
         pytest.fail("the folder is another run's")
 
 
+def test_a_folder_that_goes_while_it_is_claimed_is_made_again(tmp_path, monkeypatch):
+    mkdir, errors = Path.mkdir, [FileExistsError(errno.EEXIST, "File exists"), FileNotFoundError(errno.ENOENT, "gone")]
+
+    def goes(path, **how):
+        if errors:
+            raise errors.pop()
+        mkdir(path, **how)
+
+    monkeypatch.setattr(Path, "mkdir", goes)
+    with claimed(RECIPES[0], tmp_path / "run"):
+        assert (tmp_path / "run").is_dir() and not errors
+    errors = [FileExistsError(errno.EEXIST, "File exists")] * 100
+    with pytest.raises(FileExistsError), claimed(RECIPES[0], tmp_path / "run"):
+        pytest.fail("the folder could not be made")
+
+
 def test_a_folder_that_is_claimed_while_it_is_removed_stays(tmp_path, monkeypatch):
     def not_empty(path, **_):
         raise OSError(errno.ENOTEMPTY, "Directory not empty", str(path))

@@ -20,6 +20,7 @@ from tinybert_jax.store.files import is_scratch, read_json, sweep, write_json
 SYNTHETIC_FOLDER = "synthetic"
 _RECIPE_FILE, _INGREDIENTS_FILE = "recipe.json", "ingredients.json"
 _LOCK, _OWNER = ".lock", ".owner.json"
+_TRIES = 10  # to claim a folder that other runs take away meanwhile
 _BEFORE_A_RUN = {SYNTHETIC_FOLDER, _LOCK, _OWNER}  # what a folder may hold that no run has begun in
 # With others of these a run may be continued.
 _FREE_TO_CHANGE = ("checkpoint_every", "log_every", "skip_bad_updates", "cache", "shard_teacher")
@@ -96,9 +97,8 @@ def claimed(recipe: Recipe, output: Path) -> Iterator[None]:
     to_json(recipe)  # before a folder is made,
     _check_free(output)  # and before anything is written to somebody else's
     is_new = not output.exists()
-    output.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(output / _LOCK, blocking=False):
+        with _locked(output):
             check_folder(recipe, output)  # another process may have been at work there until now
             since = datetime.now().astimezone().isoformat(timespec="seconds")
             write_json(output / _OWNER, {"pid": os.getpid(), "host": platform.node(), "since": since})
@@ -113,6 +113,28 @@ def claimed(recipe: Recipe, output: Path) -> Iterator[None]:
         raise UserError(
             f"{output} is being written to by {_owner(output)}: wait for it, stop it, or name another folder"
         ) from error
+
+
+@contextmanager
+def _locked(output: Path) -> Iterator[None]:
+    """Holds the folder's lock; makes the folder where it is missing.
+
+    Raises:
+        Timeout: another process holds it.
+    """
+    lock = FileLock(output / _LOCK, blocking=False)
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+            break
+        except (FileExistsError, FileNotFoundError):  # another run took its own folder away between two looks at it
+            if not tries_left:
+                raise
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _owner(output: Path) -> str:
