@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import shutil
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -98,6 +99,10 @@ def test_a_run_that_begins_or_goes_while_another_one_looks_is_nothing_foreign(tm
     after(Path.rmdir)
     with claimed(RECIPES[0], tmp_path / "run"):
         pass
+    after(lambda path: (path / ".filelock-probe-0123").touch())  # the other's lock, as filelock makes it
+    with claimed(RECIPES[0], tmp_path / "run"):
+        pass
+    shutil.rmtree(tmp_path / "run")
     after(partial(begin, RECIPES[1], {}))
     with pytest.raises(UserError, match="holds a run of another recipe"), claimed(RECIPES[0], tmp_path / "run"):
         pytest.fail("the folder is another run's")

@@ -20,6 +20,7 @@ from tinybert_jax.store.files import is_scratch, read_json, sweep, write_json
 SYNTHETIC_FOLDER = "synthetic"
 _RECIPE_FILE, _INGREDIENTS_FILE = "recipe.json", "ingredients.json"
 _LOCK, _OWNER = ".lock", ".owner.json"
+_PROBE = ".filelock-probe-"  # for a moment beside the lock, where filelock tries what the file system can
 _TRIES = 10  # to claim a folder that other runs take away meanwhile
 _BEFORE_A_RUN = {SYNTHETIC_FOLDER, _LOCK, _OWNER}  # what a folder may hold that no run has begun in
 # With others of these a run may be continued.
@@ -63,7 +64,8 @@ def _check_free(output: Path) -> None:
 
 def _foreign(folder: Path) -> set[str]:
     """What a folder holds that is neither there before a run begins, nor left of one that was killed then."""
-    return {item.name for item in folder.iterdir() if not is_scratch(item.name)} - _BEFORE_A_RUN
+    names = {item.name for item in folder.iterdir()} - _BEFORE_A_RUN
+    return {name for name in names if not is_scratch(name) and not name.startswith(_PROBE)}
 
 
 def forked(recipe: Recipe, output: Path, new: Path) -> Path:
