@@ -108,6 +108,13 @@ def test_a_run_that_begins_or_goes_while_another_one_looks_is_nothing_foreign(tm
         pytest.fail("the folder is another run's")
 
 
+def test_what_is_no_folder_is_no_run(tmp_path):
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file", Path(os.devnull)):
+        with pytest.raises(UserError, match="holds no run of ours"), claimed(RECIPES[0], output):
+            pytest.fail("there is no folder")
+
+
 def test_a_folder_that_goes_while_it_is_claimed_is_made_again(tmp_path, monkeypatch):
     mkdir, errors = Path.mkdir, [FileExistsError(errno.EEXIST, "File exists"), FileNotFoundError(errno.ENOENT, "gone")]
 

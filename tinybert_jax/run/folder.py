@@ -54,9 +54,12 @@ def begun_with(output: Path, field: str) -> Any:
 
 def _check_free(output: Path) -> None:
     """Checks that `output` is a run's or free, whatever other processes do to it at this moment."""
-    foreign: bool | set[str] = False
-    with suppress(FileNotFoundError):  # it is being removed
-        foreign = output.is_file() or (output.is_dir() and _foreign(output))
+    try:
+        foreign = bool(_foreign(output))
+    except FileNotFoundError:  # there is none, or none any more
+        foreign = False
+    except NotADirectoryError:
+        foreign = True
     # Asked last, as a run writes it first: what was found may be of one that has begun since.
     if foreign and not (output / _RECIPE_FILE).exists():
         raise UserError(f"{output} exists and holds no run of ours: name a new or an empty folder")
