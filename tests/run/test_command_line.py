@@ -145,3 +145,11 @@ def test_a_limit_of_time_is_no_part_of_the_recipe(own):
     got, _, hooks = parse([path, "--output", "x", "--max-seconds", "60"])
     assert got == recipe
     assert [type(hook).__name__ for hook in hooks] == ["TimeLimit"]
+
+
+def test_a_student_that_the_recipe_would_not_read_is_refused():
+    arguments = ["minilm-3l-squad2", "--student", "some/model", "--output", "x"]
+    with pytest.raises(UserError, match="--student some/model would not be read, as student_from_teacher 3 makes"):
+        parse(arguments)
+    recipe, *_ = parse([*arguments, "--student-from-teacher", "None"])
+    assert recipe.student == "some/model"

@@ -98,7 +98,7 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path | N
         run and is no part of it.
 
     Raises:
-        UserError: no such recipe, nothing to fork, or no folder.
+        UserError: no such recipe, a student that would not be read, nothing to fork, or no folder.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
         recipes = (f"    {name:32}{_summary(name)}" for name in RECIPES)
@@ -126,10 +126,15 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path | N
 
     settings = {"prog": f"tinybert train {arguments[0]}", "args": arguments}
     # What the flags override has to be known before they can be read.
-    recipe, _ = tyro.cli(base, return_unknown_args=True, add_help=False, **settings)
-    run.__defaults__ = (recipe, Options(), Cluster())
+    start, _ = tyro.cli(base, return_unknown_args=True, add_help=False, **settings)
+    run.__defaults__ = (start, Options(), Cluster())
     config = (tyro.conf.AvoidSubcommands,)
     recipe, options, cluster = tyro.cli(run, description=_summary(arguments[0]), config=config, **settings)
+    if recipe.student != start.student and recipe.student_from_teacher is not None:
+        raise UserError(
+            f"--student {recipe.student} would not be read, as student_from_teacher {recipe.student_from_teacher} "
+            "makes the student of its teacher's layers: give --student-from-teacher None too, or leave --student out"
+        )
     hooks = () if options.dry_run else (*cluster.hooks(), *options.hooks())
     return recipe, _folder(recipe, options), hooks
 
