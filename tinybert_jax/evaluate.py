@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from tinybert_jax.data import Dataset, Example, WindowConfig, build_windows, read_squad
-from tinybert_jax.errors import UserError, check_least, check_numbers, run_script
+from tinybert_jax.errors import UserError, check_least, check_numbers, check_read, run_script
 from tinybert_jax.extras import require
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.report.systems import System, of_model, of_predictions
@@ -192,10 +192,8 @@ def _check_all_is_read(arguments: Arguments) -> None:
     readers = dict.fromkeys(of_a_file.split(), (not model and one, "it belongs to one file of predictions"))
     readers |= dict.fromkeys(of_the_model.split(), (model, "it says how MODEL answers, and the answers are given"))
     readers |= dict.fromkeys(of_any_model.split(), (model or not one, "it says how a model is run, and none is"))
-    for name, (is_read, why) in readers.items():
-        value, unset = getattr(arguments, name), getattr(Arguments, name)
-        if value != unset and not is_read:
-            raise UserError(f"--{name.replace('_', '-')} {value} would not be read: {why}: leave it out")
+    for name, reader in readers.items():
+        check_read(name, getattr(arguments, name), getattr(Arguments, name), *reader)
 
 
 def _score(arguments: Arguments) -> dict[str, Any]:
