@@ -155,6 +155,11 @@ def test_hidden_mse_by_hand():
     assert losses.hidden_mse(student, teacher, mask) == (1 + 0 + 0 + 9) / 4
 
 
+def test_a_mean_over_more_units_than_an_integer_counts():
+    positions = np.ones((2048, 1024), bool)
+    assert losses.mean_over_units(jnp.float32(2**30), positions, 1024) == 0.5  # of 2³¹ units
+
+
 def test_attention_by_hand():
     queries = np.array([[[[1.0, 1.0, 0.0, 0.0]], [[2.0, 0.0, 0.0, 0.0]]]])  # one row, two tokens, one head of 4
     keys = np.array([[[[2.0, 0.0, 0.0, 0.0]], [[0.0, 4.0, 0.0, 0.0]]]])

@@ -49,7 +49,7 @@ def _relation_kl(student: AnyArray, teacher: AnyArray, mask: AnyArray, platform:
 def _forward(student: AnyArray, teacher: AnyArray, mask: AnyArray, platform: Platform) -> tuple[Array, Array]:
     """The value, and its gradient by the student's array."""
     s, t = (heads_first(jnp.where(mask[..., None, None], x, 0), platform) for x in (student, teacher))
-    count = jnp.maximum(s.shape[1] * mask.sum(), 1)
+    count = jnp.maximum(s.shape[1] * mask.sum(dtype=jnp.float32), 1)
 
     def add(sums: tuple[Array, Array], block: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
         rows_s, rows_t, real = block
