@@ -151,6 +151,13 @@ def test_eval_batches(windows, batch_size):
     assert {length for _, length in shapes} <= set(BUCKETS)
 
 
+def test_there_may_be_more_buckets_than_a_byte_counts():
+    windows, buckets = make_windows([1, 130, 150, 200]), range(1, 201)
+    epochs = Epochs(windows, 1, buckets, seed=0)
+    assert sorted(epochs.length_at(step) for step in range(4)) == [1, 130, 150, 200]
+    assert [batch.input_ids.shape[1] for _, batch in eval_batches(windows, 1, buckets)] == [1, 130, 150, 200]
+
+
 def teacher_logits(windows):
     """A token's start logit is its id, its end logit half of that."""
     return np.stack([windows.tokens, windows.tokens / 2], axis=1).astype(np.float32)

@@ -193,4 +193,4 @@ def _assign_buckets(windows: Windows, batch_size: int, buckets: np.ndarray) -> n
             f"the longest window has {longest} tokens, the last bucket holds {buckets[-1]}: "
             "end the buckets with max_seq_len"
         )
-    return np.searchsorted(buckets, windows.lengths).astype(np.int8)
+    return np.searchsorted(buckets, windows.lengths).astype(np.int32)
