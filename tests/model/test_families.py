@@ -212,6 +212,7 @@ def test_a_released_electra_config_is_read_and_written():
         ("bert", "embedding_size", 128, "None in the family BERT"),
         ("electra", "embedding_size", 0, "at least 1"),
         ("electra", "embedding_size", 12.0, "a whole number"),
+        ("electra", "embedding_size", 768, "other than hidden_size = 768: .* transformers has no projection"),
     ],
 )
 def test_what_a_family_cannot_have_is_refused(family, field, value, rule):

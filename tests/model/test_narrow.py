@@ -114,3 +114,10 @@ def test_narrower_heads_score_by_the_units_that_they_keep(weighted):
 def test_shapes_that_cannot_be_had_are_refused(teacher, width, heads, message):
     with pytest.raises(UserError, match=message):
         narrow_student(teacher, width, heads)
+
+
+def test_layers_as_wide_as_embeddings_that_are_projected_are_refused(config, random_params):
+    """transformers has no projection between equal widths, and would pass over the student's."""
+    teacher = teacher_of(config, random_params, model_type="electra", embedding_size=8)
+    with pytest.raises(UserError, match=r"width of the student must be other than that of the embeddings, .* got 8"):
+        narrow_student(teacher, 8, 2)

@@ -107,6 +107,9 @@ class BertConfig:
         for field in _RATES:
             rate = getattr(self, field)
             check(field, rate, 0 <= rate < 1, "in [0, 1)")
+        width = self.embedding_size
+        rule = f"other than hidden_size = {self.hidden_size}: between equal widths transformers has no projection"
+        check("embedding_size", width, width != self.hidden_size, rule)
         pad = self.pad_token_id
         check("pad_token_id", pad, 0 <= pad < self.vocab_size, f"in [0, vocab_size = {self.vocab_size})")
         rule = f"over pad_token_id + 1 = {pad + 1} in the family {self.family.title}"

@@ -52,6 +52,8 @@ def _shape(teacher: BertConfig, width: int, heads: int | None) -> BertConfig:
     check("heads of the student", heads, heads >= 1 and width % heads == 0, f"a divisor of its width {width}")
     rule = f"a divisor of its teacher's {teacher.num_attention_heads}"
     check("heads of the student", heads, teacher.num_attention_heads % heads == 0, rule)
+    rule = "other than that of the embeddings, between which and layers as wide transformers has no projection"
+    check("width of the student", width, width != teacher.embedding_size, rule)
     if width // heads > teacher.head_size:
         raise UserError(
             f"heads of the student can be of {teacher.head_size} units at most, as its teacher's are, got {heads} "
