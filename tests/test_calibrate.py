@@ -56,6 +56,17 @@ def test_the_threshold_with_the_highest_f1_is_kept_and_obeyed(model, data):
     assert settings.tuned_on == {"data": "data.json", "questions": 60, "threshold": "highest F1"}
 
 
+def test_a_model_that_is_best_silent_is_made_so(model, tmp_path):
+    data = squad(60)
+    for number, paragraph in enumerate(data["data"][0]["paragraphs"]):
+        if number != 2:  # whose one word is the answer; others that hold the same one have the same odds
+            paragraph["qas"][0] |= {"answers": [], "is_impossible": True}
+    (tmp_path / "data.json").write_text(json.dumps(data))
+    found = calibrate.calibrate(model, str(tmp_path / "data.json"))
+    assert (found["after"]["given"], found["before"]["given"] > 0) == (0, True)
+    assert found["after"]["f1"] > found["before"]["f1"]
+
+
 def test_the_command_prints_what_it_wrote(model, data, monkeypatch, capsys):
     monkeypatch.setattr("tinybert_jax.run.runtime.configure", lambda: None)
     monkeypatch.setattr(sys, "argv", ["calibrate", str(model), "--data", data, "--max-wrong", "0.9"])

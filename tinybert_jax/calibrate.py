@@ -22,7 +22,6 @@ from tinybert_jax.data import Example, read_squad
 from tinybert_jax.errors import UserError, check, run_script
 from tinybert_jax.scoring import (
     Answers,
-    best_thresholds,
     check_labelled,
     find_answers,
     question_scores,
@@ -30,6 +29,7 @@ from tinybert_jax.scoring import (
 )
 from tinybert_jax.scoring.calibration import (
     calibration_error,
+    f1_threshold,
     fit_temperature,
     log_loss,
     risk_threshold,
@@ -144,10 +144,12 @@ def _ask(loaded: "Loaded", examples: Sequence[Example], batch_size: int) -> _Ask
 
 def _threshold(asked: _Asked, max_wrong: float | None) -> tuple[float, dict[str, Any]]:
     """The threshold, and how it was found."""
-    spans, odds = asked.answers.best_spans, asked.answers.null_odds
+    odds = np.array(list(asked.answers.null_odds.values()))
     if max_wrong is None:
-        return best_thresholds(asked.examples, spans, odds)["best_f1_thresh"], {"threshold": "highest F1"}
-    found = risk_threshold(np.array(list(odds.values())), ~asked.is_right_span, max_wrong)
+        span_f1 = np.array(list(question_scores(asked.examples, asked.answers.best_spans)["f1"].values()))
+        null_f1 = np.array([float(example.is_impossible) for example in asked.examples])
+        return f1_threshold(odds, span_f1, null_f1), {"threshold": "highest F1"}
+    found = risk_threshold(odds, ~asked.is_right_span, max_wrong)
     seen = {"max_wrong": max_wrong, "given": found.given, "wrong": found.wrong}
     return found.threshold, {"threshold": "share of wrong answers, 95% confidence", **seen}
 

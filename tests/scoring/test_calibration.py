@@ -10,6 +10,7 @@ from tinybert_jax.errors import UserError
 from tinybert_jax.scoring.calibration import (
     Guarantee,
     calibration_error,
+    f1_threshold,
     fit_temperature,
     given_probability,
     log_loss,
@@ -53,6 +54,38 @@ def test_the_temperature_that_made_the_answers_is_found_again(temperature):
 def test_a_temperature_needs_right_and_wrong_answers(right, share):
     with pytest.raises(UserError, match=f"on these 3 questions {share} answer is right"):
         fit_temperature(np.zeros((3, 2)), np.full(3, right))
+
+
+@pytest.mark.parametrize(
+    ("odds", "span_f1", "threshold"),
+    [
+        ([-1, 0, 1], [1, 1, 0], 0),
+        ([1, 0, -1], [0, 0.5, 1], -1),
+        ([0, 0, 1], [1, 0, 1], 1),  # the script's sweep would stop between the two of equal odds
+        ([-1, 0, 0], [1, 1, 0], -1),
+        ([0, 1], [1, 0.5], 0),  # of equal ones the strictest
+    ],
+)
+def test_the_threshold_with_the_highest_f1_by_hand(odds, span_f1, threshold):
+    """Half of the questions' F1 comes from "no answer": 0.5 each."""
+    assert f1_threshold(np.array(odds, float), np.array(span_f1, float), np.full(len(odds), 0.5)) == threshold
+
+
+def test_where_no_answer_at_all_is_best_the_threshold_is_below_all_odds():
+    odds = np.array([0.5, -3.0, 2.0])
+    threshold = f1_threshold(odds, np.zeros(3), np.ones(3))
+    assert -3.0001 < threshold < -3 and not (odds <= threshold).any()
+
+
+def test_no_threshold_scores_higher_than_the_one_that_is_found():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        odds, span, null = (rng.integers(low, high, 12).astype(float) for low, high in ((-3, 4), (0, 3), (0, 2)))
+
+        def f1_at(threshold, odds=odds, span=span, null=null):
+            return np.where(odds > threshold, null, span).sum()
+
+        assert f1_at(f1_threshold(odds, span, null)) == max(map(f1_at, np.arange(-4.0, 4)))
 
 
 def test_the_threshold_gives_most_answers_whose_bound_holds():

@@ -78,6 +78,27 @@ def fit_temperature(options: Float[np.ndarray, "Q K"], is_right: Bool[np.ndarray
     return float(np.exp(found.x))
 
 
+def f1_threshold(
+    null_odds: Float[np.ndarray, " Q"], span_f1: Float[np.ndarray, " Q"], null_f1: Float[np.ndarray, " Q"]
+) -> float:
+    """The threshold on null odds at which the mean F1 is highest; of equal ones the strictest.
+
+    Unlike the official script's, which may be one that nobody can reach: here questions of equal odds are answered or
+    not together, and where it is best to give no answer at all, the threshold is below all odds, not 0.
+
+    Args:
+        null_odds: how much the model favours "no answer" over its best span, in logits.
+        span_f1: what that span scores, in [0, 1].
+        null_f1: what "no answer" does.
+    """
+    order = np.argsort(null_odds, kind="stable")
+    odds, gains = null_odds[order], (span_f1 - null_f1)[order]
+    given = np.append(0, np.flatnonzero(np.append(np.diff(odds) > 0, True)) + 1)  # answers, at each threshold
+    # Rounded: sums that are equal on paper are not so in floating point.
+    best = given[np.argmax(np.append(0, np.cumsum(gains))[given].round(9))]
+    return float(odds[best - 1] if best else np.nextafter(odds[0], -np.inf))
+
+
 class Guarantee(NamedTuple):
     """A threshold on null odds, and what was seen below it.
 
