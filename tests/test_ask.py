@@ -59,6 +59,22 @@ def test_the_threshold_is_the_model_s_unless_given(folder, tmp_path, monkeypatch
     assert "(no answer)" not in run(monkeypatch, capsys, *asked, "--threshold", "1e6")
 
 
+def test_a_threshold_counts_though_the_model_was_trained_on_answerable_questions(folder, tmp_path, monkeypatch, capsys):
+    convert.convert(str(folder / "model"), tmp_path / "model")
+    write_settings(tmp_path / "model", QASettings(trained_on_unanswerable=False))
+    asked = tmp_path / "model", "--question", "who?", "--context", "it was ada."
+    capsys.readouterr()
+    assert "(no answer)" not in run(monkeypatch, capsys, *asked)
+    assert "(no answer)" in run(monkeypatch, capsys, *asked, "--threshold", "-1e6")
+    write_settings(
+        tmp_path / "model",
+        QASettings(
+            answers=AnswerConfig(null_threshold=-1e6), trained_on_unanswerable=False, tuned_on={"data": "dev.json"}
+        ),
+    )
+    assert "(no answer)" in run(monkeypatch, capsys, *asked)
+
+
 def test_an_export_answers_as_the_model_does(folder, tmp_path, monkeypatch, capsys):
     pytest.importorskip("onnxruntime")
     export.export(str(folder / "model"), tmp_path / "onnx_export", int8=True)

@@ -43,7 +43,8 @@ class Arguments:
         output: where their answers are written.
         skip_bad: with --jsonl, go on past lines that cannot be used; each gets a line that says what is wrong.
         threshold: "no answer" is given where its odds exceed this; the model's own threshold unless given.
-        no_answer: whether "no answer" may be given; "auto": unless the model was trained on answerable questions only.
+        no_answer: whether "no answer" may be given; "auto": unless the model was trained on answerable questions only,
+            and there is no threshold, neither given nor tuned.
         max_answer_len: the longest answer, in tokens; the model's own unless given.
         batch_size: windows a forward.
         dtype: what matrix products compute in.
@@ -152,7 +153,8 @@ def _load(arguments: Arguments) -> "Answerer":
     network, tokenizer, settings = load(arguments.model, arguments.dtype)
     given = {"null_threshold": arguments.threshold, "max_answer_len": arguments.max_answer_len}
     changed = {name: value for name, value in given.items() if value is not None}
-    answers = dataclasses.replace(settings.answers, no_answer=arguments.no_answer, **changed)
+    no_answer = arguments.no_answer if arguments.threshold is None else "allow"  # when, is said
+    answers = dataclasses.replace(settings.answers, no_answer=no_answer, **changed)
     settings = dataclasses.replace(settings, answers=answers)
     return Answerer(network, tokenizer, settings, batch_size=arguments.batch_size)
 

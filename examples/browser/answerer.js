@@ -9,7 +9,7 @@ env.wasm.numThreads = 1; // several need headers that a plain static server does
 const N_BEST = 20; // spans that probabilities are shared among
 const DEFAULTS = {
   windows: { max_seq_len: 384, doc_stride: 128, stride_means: "overlap", max_question_len: 64 },
-  max_answer_len: 30, null_threshold: 0, temperature: 1, trained_on_unanswerable: null,
+  max_answer_len: 30, null_threshold: 0, temperature: 1, trained_on_unanswerable: null, tuned_on: null,
 };
 
 /**
@@ -103,8 +103,9 @@ function bestSpans(windows, logits, first, longest) {
 }
 
 // The best span or "no answer", and its part in a softmax over them all.
-function choose(spans, nullScore, passage, { null_threshold, temperature, trained_on_unanswerable }) {
-  const mayBeNone = trained_on_unanswerable !== false || !spans.length;
+function choose(spans, nullScore, passage, settings) {
+  const { null_threshold, temperature, trained_on_unanswerable, tuned_on } = settings;
+  const mayBeNone = trained_on_unanswerable !== false || tuned_on !== null || !spans.length;
   const options = [...spans.map(({ score }) => score), ...(mayBeNone ? [nullScore] : [])];
   const highest = Math.max(...options);
   const weight = (score) => Math.exp((score - highest) / temperature);

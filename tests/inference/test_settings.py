@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -57,3 +58,14 @@ def test_the_file_is_plain_json(tmp_path):
     stored = json.loads((tmp_path / "question_answering.json").read_text())
     assert stored["windows"]["max_seq_len"] == 384
     assert stored["null_threshold"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("trained", "tuned", "no_answer"),
+    [(None, None, "allow"), (True, None, "allow"), (False, None, "never"), (False, {"data": "dev.json"}, "allow")],
+)
+def test_no_answer_may_be_given_where_it_was_trained_or_its_threshold_tuned(trained, tuned, no_answer):
+    settings = QASettings(trained_on_unanswerable=trained, tuned_on=tuned)
+    assert settings.answering == AnswerConfig(no_answer=no_answer)
+    never = dataclasses.replace(settings, answers=AnswerConfig(no_answer="never"))
+    assert never.answering == never.answers

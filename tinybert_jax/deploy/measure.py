@@ -63,8 +63,8 @@ def differences(scored: Mapping[str, Scored], references: Sequence[str]) -> dict
 
 def answered_by(model: Loaded, examples: Sequence[Example]) -> list[Example]:
     """The questions with a model's answers as the gold ones: scores are then agreement with that model."""
-    settings = model.settings.answers.decided(model.settings.trained_on_unanswerable)
-    return as_golds(examples, answer(model.network, model.dataset(examples), settings).answers.predictions)
+    said = answer(model.network, model.dataset(examples), model.settings.answering)
+    return as_golds(examples, said.answers.predictions)
 
 
 def parameters(model: Loaded) -> int:

@@ -27,6 +27,5 @@ def agreement_of(student: Loaded, teacher: Loaded, examples: Sequence[Example], 
     ours, theirs = (
         Dataset(examples, build_windows(examples, loaded.tokenizer, config)) for loaded in (student, teacher)
     )
-    decided = teacher.settings.answers.decided(teacher.settings.trained_on_unanswerable)
-    said = answer(teacher.network, theirs, decided, batch_size=batch_size)
+    said = answer(teacher.network, theirs, teacher.settings.answering, batch_size=batch_size)
     return evaluate_against(student.network, ours, said, student.settings.answers, batch_size=batch_size)

@@ -78,9 +78,8 @@ class Answerer:
             batch_size: the most windows a forward.
         """
         self._network, self._tokenizer, self._batch_size = network, tokenizer, batch_size
-        decided = settings.answers.decided(settings.trained_on_unanswerable)
         fitted = settings.windows.fitted(network.config.max_positions)
-        self.settings = replace(settings, answers=decided, windows=fitted)
+        self.settings = replace(settings, answers=settings.answering, windows=fitted)
 
     @classmethod
     def load(cls, name_or_path: str | Path, *, dtype: Dtype = "float32", batch_size: int = 32) -> "Answerer":

@@ -43,6 +43,11 @@ class QASettings:
     trained_on_unanswerable: bool | None = None
     tuned_on: Mapping[str, Any] | None = None
 
+    @property
+    def answering(self) -> AnswerConfig:
+        """How answers are read off, "auto" decided: "no answer" is given where it was trained, or its odds tuned."""
+        return self.answers.decided(True if self.tuned_on is not None else self.trained_on_unanswerable)
+
     def __post_init__(self) -> None:
         check("temperature", self.temperature, math.isfinite(self.temperature) and self.temperature > 0, "over 0")
 
