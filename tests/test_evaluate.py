@@ -201,6 +201,7 @@ def test_a_comparison_names_the_file_that_lacks_questions(data, two_files, tmp_p
             ["--predictions", "x", "--dtype", "bfloat16"],
             "--dtype bfloat16 would not be read, as it says how",
         ),
+        (["--predictions", "x", "--allow-non-finite"], "--allow-non-finite would not be read, as it says how"),
         (["--predictions", "missing.json", "--against", "y"], "cannot read missing.json"),
         (["ENCODER"], "without a question-answering head"),
         (["no/such/folder"], "no folder 'no/such/folder'"),

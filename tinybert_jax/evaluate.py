@@ -188,7 +188,8 @@ def _check(arguments: Arguments) -> None:
 
 def _check_all_is_read(arguments: Arguments) -> None:
     model, one = bool(arguments.model), arguments.against is None
-    of_a_file, of_the_model, of_any_model = "null_odds threshold", "output windows answers", "batch_size dtype"
+    of_a_file, of_the_model = "null_odds threshold", "output windows answers"
+    of_any_model = "batch_size dtype allow_non_finite"
     readers = dict.fromkeys(of_a_file.split(), (not model and one, "it belongs to one file of predictions"))
     readers |= dict.fromkeys(of_the_model.split(), (model, "it says how MODEL answers, and the answers are given"))
     readers |= dict.fromkeys(of_any_model.split(), (model or not one, "it says how a model is run, and none is"))

@@ -175,3 +175,14 @@ def test_figures_of_an_augmentation_are_for_copies_that_are_still_to_be_made():
     assert parse(arguments)[0].augment.copies == 5
     with pytest.raises(UserError, match=r"--augment\.\* would not be read, as augmented a\.arrow has the copies"):
         parse([*arguments, "--augmented", "a.arrow"])
+
+
+@pytest.mark.parametrize("name", ["student", "teacher", "train", "dev"])
+def test_models_and_data_in_place_of_generated_ones_are_refused(name):
+    with pytest.raises(UserError, match=f"--{name} my/own would not be read, as quickstart generates its models"):
+        parse(["quickstart", f"--{name}", "my/own", "--output", "x"])
+
+
+def test_a_teacher_s_stage_may_be_the_one_that_asks_for_copies():
+    arguments = ["minilm-3l-squad2", "--augmented", "x", "--teacher-stages.0.augmented", "--output", "x"]
+    assert parse(arguments)[0].augmented == "x"

@@ -10,6 +10,7 @@ from tinybert_jax.augment import pipeline
 from tinybert_jax.augment.candidates import Candidates
 from tinybert_jax.data import read_squad
 from tinybert_jax.data.squad_writer import write_squad
+from tinybert_jax.distill import Finetune
 from tinybert_jax.errors import UserError
 from tinybert_jax.model import BertForQuestionAnswering, save_pretrained
 from tinybert_jax.run import dtype
@@ -82,9 +83,17 @@ def test_data_given_as_augmented_is_taken_instead(recipe, tmp_path, monkeypatch)
     given = dataclasses.replace(recipe, augmented=str(tmp_path / "own.arrow"))
     ingredients = augment_training_data(given, prepare(given, tmp_path / "run"))
     assert set(ingredients.augmented.windows.example) == {0, 1}
+    with pytest.raises(UserError, match=r"augmented .*own.arrow would be read by no stage"):
+        prepare(dataclasses.replace(given, stages=recipe.stages[1:]), tmp_path / "run")
     unused = dataclasses.replace(recipe, stages=recipe.stages[1:])
     ingredients = augment_training_data(unused, prepare(unused, tmp_path / "run"))
     assert ingredients.augmented is ingredients.train
+
+
+def test_a_teacher_s_stage_has_copies_made_too(recipe, tmp_path):
+    teacher_stage = dataclasses.replace(recipe.stages[0], objective=Finetune())
+    asking = dataclasses.replace(recipe, teacher_stages=(teacher_stage,), stages=recipe.stages[1:])
+    assert prepare(asking, tmp_path / "run").candidates is not None
 
 
 def test_a_token_without_an_embedding_is_refused(recipe, masked_lm, random_params, tmp_path):

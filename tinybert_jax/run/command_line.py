@@ -137,10 +137,14 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path | N
 
 def _check_all_is_read(recipe: Recipe, start: Recipe) -> None:
     """Refuses what the flags change of a recipe's figures where the recipe does not come to them."""
-    copies = (any(stage.augmented for stage in recipe.stages), "no stage asks for copies", "--stages.0.augmented")
+    stages = (*recipe.teacher_stages, *recipe.stages)
+    copies = (any(stage.augmented for stage in stages), "no stage asks for copies", "--stages.0.augmented")
     made = f"student_from_teacher {recipe.student_from_teacher} makes the student of its teacher's layers"
-    readers = {
-        "student": (recipe.student_from_teacher is None, made, "--student-from-teacher None"),
+    own = (recipe.synthetic is None, f"{recipe.name} generates its models and data", "a recipe that does not")
+    readers = dict.fromkeys(("student", "teacher", "train", "dev"), own)
+    if recipe.student_from_teacher is not None:
+        readers["student"] = (False, made, "--student-from-teacher None")
+    readers |= {
         "undistilled": (recipe.compare_undistilled, "nothing is compared to", "--compare-undistilled"),
         "augmented": copies,
         "augment": copies if recipe.augmented is None else (False, f"augmented {recipe.augmented} has the copies"),

@@ -126,11 +126,11 @@ def check_stages(recipe: Recipe, ingredients: Ingredients) -> None:
     made = ingredients.train, ingredients.augmented, ingredients.dev, ingredients.held_out
     for data in filter(None, made):
         Epochs(data.windows, 1, recipe.batch_lengths, recipe.seed)
-    waits = [stage.augmented and ingredients.candidates is not None for stage in recipe.stages]
-    stages = [stage for stage, waiting in zip(recipe.stages, waits, strict=True) if not waiting]
-    if recipe.compare_undistilled and not any(waits):
+    stages = [*recipe.teacher_stages, *recipe.stages]
+    waiting = [stage for stage in stages if stage.augmented and ingredients.candidates is not None]
+    if recipe.compare_undistilled and not any(stage in waiting for stage in recipe.stages):
         stages.append(undistilled_stage(recipe, ingredients))
-    for stage in (*recipe.teacher_stages, *stages):
+    for stage in (stage for stage in stages if stage not in waiting):
         make_optimizer(stage, stage.steps(epochs_of(stage, recipe, ingredients).steps_per_epoch))
 
 
