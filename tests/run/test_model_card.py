@@ -84,6 +84,13 @@ def test_model_index_holds_the_measured_figures_and_their_intervals(tmp_path):
     ]
 
 
+def test_figures_of_a_sample_are_not_told_as_the_whole_s(tmp_path):
+    front_matter, body = write(tmp_path, sampled=4000)
+    [[metric, _]] = [result["metrics"] for result in front_matter["model-index"][0]["results"]]
+    assert metric["name"] == "Exact Match (4,000 questions drawn at random; 95% interval: 71.10 to 72.65)"
+    assert "Measured on 4,000 questions drawn at random of rajpurkar/squad_v2/squad_v2@main:validation with" in body
+
+
 def test_the_hub_library_reads_the_figures_back(tmp_path):
     from huggingface_hub import ModelCard as HubCard
 

@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 import pytest
 
+from tinybert_jax.data import WindowConfig
 from tinybert_jax.model import BertConfig
 from tinybert_jax.run.provenance import describe, origin
 from tinybert_jax.run.recipes import RECIPES
@@ -96,6 +97,29 @@ def test_a_card_tells_what_was_run_on_what_and_how_long(tmp_path, output, monkey
     assert card.facts["Device"].startswith("1 × cpu")
     assert card.facts["Hours of training"] == "0.07"  # 50 s and 200 s
     assert card.facts["Recipe"].startswith("`minilm-3l-squad2`, seed 7")
+
+
+def test_a_card_tells_how_much_of_the_data_was_used(tmp_path, output):
+    folders = {name: card_of(tmp_path / name, "license: mit") for name in ("student", "teacher")}
+    whole = dataclasses.replace(RECIPES["tinybert-6l-768d-squad2-paper"](), **folders)
+    some = {"train_questions": 24_000, "dev_questions": 4_000, "hold_out_questions": 0.05, "eval_every": 500}
+    part = dataclasses.replace(whole, **some, augment=None)
+    cards = [describe(recipe, shape(6), shape(12), METRICS | {"total": 4_000}, output) for recipe in (whole, part)]
+    assert [card.sampled for card in cards] == [None, 4_000]
+    assert describe(part, shape(6), shape(12), METRICS | {"total": 3_000}, output).sampled is None  # there were no more
+    augmented = [card.hyperparameters["student 1-intermediate"]["augmented"] for card in cards]
+    assert augmented == [True, False]
+    told = "at most 24,000 questions, drawn at random, less 0.05 of the articles, held out"
+    assert [card.facts.get("Of the training data") for card in cards] == [None, told]
+
+
+@pytest.mark.parametrize(
+    ("means", "told"), [("overlap", "overlapping by 128"), ("step", "each begun after the one before it by 128")]
+)
+def test_a_card_tells_how_windows_lie_to_each_other(output, means, told):
+    recipe = RECIPES["quickstart"]()
+    recipe = dataclasses.replace(recipe, windows=WindowConfig(stride_means=means))
+    assert describe(recipe, shape(2), shape(4), METRICS, output).facts["Windows"] == f"384 tokens, {told}"
 
 
 def test_the_installed_command_is_given_as_it_was_typed(output, monkeypatch):

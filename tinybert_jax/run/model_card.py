@@ -33,6 +33,7 @@ class ModelCard:
         metrics: "exact", "f1", and their intervals, in percent, as `evaluate` gives them; or as `agreement` does. Of a
             model that was trained on a corpus, as `unseen_losses` does.
         measured_on: the data set they were measured on; "" of a model that was trained on a corpus.
+        sampled: on how many of its questions, drawn at random; None for all.
         datasets: the data sets of the training.
         licences: what the models it was made from are under, by name; None where that is unknown.
         languages: codes as ISO 639 has them; none if unknown.
@@ -51,6 +52,7 @@ class ModelCard:
     licences: Mapping[str, str | None]
     languages: tuple[str, ...] = ()
     model_type: ModelType = "bert"
+    sampled: int | None = None
 
     @property
     def answers(self) -> bool:
@@ -96,7 +98,7 @@ def _front_matter(card: ModelCard) -> str:
             task_type="question-answering",
             task_name="Question Answering",
             metric_type=kind,
-            metric_name=f"{label} (95% interval: {_interval(card, key)})",
+            metric_name=f"{label} ({_sample(card, '; ')}95% interval: {_interval(card, key)})",
             metric_value=round(float(card.metrics[key]), 2),
             **dataset,
         )
@@ -128,6 +130,11 @@ def _interval(card: ModelCard, metric: str) -> str:
     return "{:.2f} to {:.2f}".format(*card.metrics[f"{metric}_interval"])
 
 
+def _sample(card: ModelCard, end: str) -> str:
+    """How much of the data set was measured on, in words; nothing where that is all of it."""
+    return f"{card.sampled:,} questions drawn at random{end}" if card.sampled else ""
+
+
 def _page(card: ModelCard) -> str:
     teachers = ", ".join(f"`{shown(name)}`" for name in card.teachers)
     rows = {
@@ -144,7 +151,8 @@ def _page(card: ModelCard) -> str:
         family=FAMILIES[card.model_type].title,
         facts="\n".join(f"- {label}: {value}" for label, value in rows.items() if value),
         hyperparameters=_table(card.hyperparameters),
-        measured_on=shown(card.measured_on)
+        measured_on=_sample(card, " of ")
+        + shown(card.measured_on)
         + ", which has no labels, against the teacher's answers," * card.is_agreement,
         scores=scores,
         licence=_licence(card),

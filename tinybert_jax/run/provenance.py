@@ -77,6 +77,7 @@ def describe(
         facts=_facts(recipe, output),
         metrics=metrics,
         measured_on=measured_on,
+        sampled=recipe.dev_questions if metrics.get("total") == recipe.dev_questions else None,
         datasets=tuple(datasets),
         licences={name: found.licence for name, found in origins.items()},
         languages=tuple(sorted(set.intersection(*languages))),  # all of which each of them speaks
@@ -85,8 +86,9 @@ def describe(
 
 def _hyperparameters(recipe: Recipe) -> dict[str, dict[str, Any]]:
     models: dict[str, tuple[Stage, ...]] = {"teacher": recipe.teacher_stages, "student": recipe.stages}
+    are_copies = recipe.augmented is not None or recipe.augment is not None  # else a stage that asks had none
     return {
-        f"{model} {number}-{stage.objective.tag}": _flat(to_json(stage))
+        f"{model} {number}-{stage.objective.tag}": _flat(to_json(stage)) | {"augmented": stage.augmented and are_copies}
         for model, stages in models.items()
         for number, stage in enumerate(stages, start=1)
     }
@@ -105,16 +107,31 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _facts(recipe: Recipe, output: Path) -> dict[str, str]:
     windows, devices = recipe.windows, jax.devices()
+    step = "overlapping by" if windows.stride_means == "overlap" else "each begun after the one before it by"
     program = shown(sys.argv[0])  # our own command's is of two words
     command = f"{'python ' * program.endswith('.py')}{program} {shlex.join(map(_without_folders, sys.argv[1:]))}"
-    return how_made(recipe) | {
-        "Recipe": f"`{recipe.name}`, seed {recipe.seed}, products in {recipe.dtype}",
-        "Windows": f"{windows.max_seq_len} tokens, overlapping by {windows.doc_stride}",
-        "Command": f"`{command}`",
-        "Versions": ", ".join([f"Python {platform.python_version()}", *map(_version, _LIBRARIES)]),
-        "Device": f"{len(devices)} × {devices[0].device_kind} ({platform.machine()})",
-        "Hours of training": f"{_hours(output):.2f}",
-    }
+    return (
+        how_made(recipe)
+        | _left_out(recipe)
+        | {
+            "Recipe": f"`{recipe.name}`, seed {recipe.seed}, products in {recipe.dtype}",
+            "Windows": f"{windows.max_seq_len} tokens, {step} {windows.doc_stride}",
+            "Command": f"`{command}`",
+            "Versions": ", ".join([f"Python {platform.python_version()}", *map(_version, _LIBRARIES)]),
+            "Device": f"{len(devices)} × {devices[0].device_kind} ({platform.machine()})",
+            "Hours of training": f"{_hours(output):.2f}",
+        }
+    )
+
+
+def _left_out(recipe: Recipe) -> dict[str, str]:
+    """What of the training data was not trained on."""
+    parts = []
+    if recipe.train_questions is not None:
+        parts.append(f"at most {recipe.train_questions:,} questions, drawn at random")
+    if recipe.hold_out_questions:
+        parts.append(f"less {recipe.hold_out_questions:.2g} of the articles, held out")
+    return {"Of the training data": ", ".join(parts)} if parts else {}
 
 
 def _without_folders(argument: str) -> str:
