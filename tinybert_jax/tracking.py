@@ -32,6 +32,7 @@ class Tracker:
 
     Attributes:
         publish: takes each interval's line: `write`, unless others read it too.
+        skipped: how many of the stage's steps were left out so far.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Tracker:
         path = self.folder / METRICS_FILE
         _drop_lines_after(path, self.stage, self.start_step)
         lines = read_metrics(self.folder)
-        self._skipped = sum(line.get("skipped", 0) for line in lines if line["stage"] == self.stage)
+        self.skipped = sum(line.get("skipped", 0) for line in lines if line["stage"] == self.stage)
         self._file = path.open("a", encoding="utf-8")
         self._bar = tqdm(
             total=self.total_steps,
@@ -118,7 +119,7 @@ class Tracker:
     def _left_out(self) -> int:
         """Reads the pending metrics back, all at once, and checks them; returns how many of the steps were left out."""
         self._pending = jax.device_get(self._pending)
-        before = may_skip = self.skip_bad - self._skipped
+        before = may_skip = self.skip_bad - self.skipped
         for step, metrics in self._pending:
             bad = [name for name in _ordered(metrics) if not np.isfinite(metrics[name])]
             if "grad_norm" in bad and may_skip > 0:
@@ -137,7 +138,7 @@ class Tracker:
         self._interval_began = now
         sound = [metrics for _, metrics in self._pending if np.isfinite(list(metrics.values())).all()]
         means = {name: float(np.mean([metrics[name] for metrics in sound])) for name in _ordered(*sound[:1])}
-        self._pending, self._skipped = [], self._skipped + skipped
+        self._pending, self.skipped = [], self.skipped + skipped
         counted = {"skipped": skipped} if skipped else {}
         self.publish({"stage": self.stage, "step": last, **means, **counted, "steps_per_second": round(rate, 4)})
         self._show(last, {**means, **counted}, rate)

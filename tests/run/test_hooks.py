@@ -1,7 +1,9 @@
 """Who is called when, with what, and in which order."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tinybert_jax.distill import Finetune
@@ -121,3 +123,12 @@ def test_tracking_writes_means_and_what_others_publish_before_they_are_ended(tmp
     assert lines == [(2, 1.5, None), (2, None, 7), (3, 3.0, None)]
     assert [entry[2] for entry in told if entry[1] == "record"] == [2, 2, 3]
     assert told[-1] == ("b", "end", None)
+
+
+def test_the_rate_told_is_that_of_the_updates_that_counted(tmp_path):
+    run = stage_run(tmp_path, steps=4)
+    with Hooks(run, (Tracking(log_every=1, skip_bad=1),)) as hooks:
+        for done in range(1, 5):
+            hooks.step(done, None, {"loss": 1.0, "grad_norm": math.nan if done == 2 else 1.0})
+    rates = [line["learning_rate"] / run.stage.learning_rate for line in read_metrics(tmp_path)]
+    np.testing.assert_allclose(rates, [1, 1, 0.75, 0.5])

@@ -43,8 +43,8 @@ def test_disk_cache_and_memory(augmenting, tmp_path):
     # at its most while the last of three stages trains, behind the models of the two before it, and its own
     assert needs.folder == 3 * state + 3 * size
     logits = 4 * 2 * len(windows.tokens)  # float32
-    copies = 4 * sum(column.nbytes for column in vars(windows).values())
-    assert needs.cache == logits + copies
+    copies = 5 * sum(column.nbytes for column in vars(windows).values())
+    assert needs.cache == logits + copies  # four, and the originals
     assert needs.memory == state + size  # with the teacher, which is as large, beside stage 1
 
     scored = dataclasses.replace(recipe, hold_out_questions=0.5, eval_every=1)

@@ -163,7 +163,9 @@ class Tracking(Hook):
         rates = rate_schedule(stage, -(-run.steps // stage.accumulate))
 
         def publish_with_rate(line: Line) -> None:
-            rate = float(rates((line["step"] - 1) // stage.accumulate))
+            # An update that was left out did not count for the schedule.
+            updates = (line["step"] - 1 - self._tracker.skipped) // stage.accumulate
+            rate = float(rates(max(updates, 0)))
             publish({**line, "learning_rate": float(f"{rate:.6g}")})
 
         progress = {"total_steps": run.steps, "start_step": run.start, "log_every": self._log_every}

@@ -28,7 +28,7 @@ class Extent(NamedTuple):
 
     Attributes:
         epochs: its batches, of the data as they are now.
-        copies: how many times as many data there will be, once the run has augmented them.
+        copies: how many times as many data there will be at most, once the run has augmented them.
         steps: its length.
         cached: the teachers whose logits it trains from instead of running a teacher.
     """
@@ -46,7 +46,8 @@ def extent_of(work: Work, recipe: Recipe, ingredients: Ingredients) -> Extent:
     cached = (work.teacher, *ingredients.more_teachers) if work.teacher is not None and is_cached else ()
     logits = [np.broadcast_to(np.float32(0), (len(windows.tokens), 2))] * len(cached)
     epochs = epochs_of(stage, recipe, ingredients, logits)
-    copies = recipe.augment.copies if recipe.augment and stage.augmented and ingredients.candidates else 1
+    makes = recipe.augment if stage.augmented and ingredients.candidates else None
+    copies = makes.copies + makes.rules.originals if makes else 1
     return Extent(epochs, copies, stage.steps(copies * epochs.steps_per_epoch), cached)
 
 

@@ -31,7 +31,7 @@ class StagePlan(NamedTuple):
     Attributes:
         name: the model's and the stage's, such as "student/2-prediction".
         windows: what it trains on.
-        copies: how many times as many there will be, once the run has augmented them.
+        copies: how many times as many there will be at most, once the run has augmented them.
         steps: its length.
         batches: how many of its batches have which length, in tokens.
         memory: of the largest program on one device, in bytes, as the compiler plans it.
@@ -164,7 +164,7 @@ def in_words(plan: Plan) -> str:
             lines.append(
                 f"{stage.name}: teacher's logits of {stage.cached:,} windows: {_duration(stage.cached_seconds)}"
             )
-        copies = f" × {stage.copies} copies to be made" if stage.copies > 1 else ""
+        copies = f" × {stage.copies} once copies are made" if stage.copies > 1 else ""
         batches = ", ".join(f"{count:,} of {length}" for length, count in stage.batches.items())
         lines.append(
             f"{stage.name}: {stage.windows:,} windows{copies}, {stage.steps:,} steps (an epoch's batches by tokens: "
@@ -186,8 +186,8 @@ def _advice(stages: Sequence[StagePlan], memory: int) -> Iterator[str]:
     for stage in stages:
         if stage.memory > 0.9 * memory:  # the rest is the system's, and of programs that are not the step
             yield (
-                f"{stage.name} will not fit: halve its batch_size and double its accumulate, which changes no update "
-                "but for dropout; else --dtype bfloat16, or a lower --windows.max-seq-len"
+                f"{stage.name} will not fit: halve its batch_size and double its accumulate, for updates of as many "
+                "windows, though not of the same ones; else --dtype bfloat16, or a lower --windows.max-seq-len"
             )
 
 
