@@ -8,9 +8,10 @@ from tinybert_jax.data import Dataset, Example
 from tinybert_jax.distill import Finetune, Intermediate, Prediction
 from tinybert_jax.errors import UserError
 from tinybert_jax.inference import QASettings, write_settings
-from tinybert_jax.run.labels import check_labels, trained_on_unanswerable
+from tinybert_jax.run.labels import check_labels, teacher_s_answers, trained_on_unanswerable
 from tinybert_jax.run.prepare import Ingredients
 from tinybert_jax.run.recipe import Recipe, Stage
+from tinybert_jax.scoring import AnswerConfig
 
 LABELLED = Dataset([Example("a", "q", "c", ())], None)
 UNLABELLED = Dataset([Example("a", "q", "c", (), is_labelled=False)], None)
@@ -66,3 +67,13 @@ def test_without_labels_the_teacher_says_whether_questions_may_have_no_answer(tm
     recipe = Recipe(name="r", student="s", teacher=str(tmp_path), train="t", dev="d", stages=ALONE)
     assert trained_on_unanswerable(recipe, Ingredients(None, None, None, UNLABELLED, UNLABELLED, LABELLED)) is known
     assert trained_on_unanswerable(recipe, Ingredients(None, None, None, LABELLED, LABELLED, LABELLED)) is True
+
+
+def test_a_teacher_answers_by_its_own_settings_unless_the_run_trains_it(tmp_path):
+    own, given = AnswerConfig(null_threshold=2.5, max_answer_len=9), AnswerConfig(null_threshold=-1.0)
+    write_settings(tmp_path, QASettings(answers=own, tuned_on={"data": "dev.json"}))
+    values = {"student": "s", "teacher": str(tmp_path), "train": "t", "dev": "d", "stages": ALONE, "answers": given}
+    ingredients = Ingredients(None, None, None, LABELLED, LABELLED, UNLABELLED)
+    assert teacher_s_answers(Recipe(name="r", **values), ingredients) == dataclasses.replace(own, no_answer="allow")
+    trained = Recipe(name="r", teacher_stages=(TUNED,), **values)
+    assert teacher_s_answers(trained, ingredients) == dataclasses.replace(given, no_answer="allow")

@@ -4,6 +4,7 @@ from tinybert_jax.errors import UserError
 from tinybert_jax.inference import load_settings
 from tinybert_jax.run.prepare import Ingredients
 from tinybert_jax.run.recipe import Recipe
+from tinybert_jax.scoring import AnswerConfig
 
 
 def check_labels(recipe: Recipe, ingredients: Ingredients) -> None:
@@ -42,3 +43,11 @@ def trained_on_unanswerable(recipe: Recipe, ingredients: Ingredients) -> bool | 
         return any(example.is_impossible for example in ingredients.train.examples)
     assert recipe.teacher is not None  # without labels there was nothing else to learn from
     return load_settings(recipe.teacher).trained_on_unanswerable
+
+
+def teacher_s_answers(recipe: Recipe, ingredients: Ingredients) -> AnswerConfig:
+    """How the teacher's answers are read off its logits: as its own settings say, unless the run has trained it."""
+    if recipe.teacher_stages:
+        return recipe.answers.decided(trained_on_unanswerable(recipe, ingredients))
+    assert recipe.teacher is not None  # without one there is nothing to read off
+    return load_settings(recipe.teacher).answering

@@ -19,7 +19,7 @@ from tinybert_jax.model.bert import Params
 from tinybert_jax.processes import arrays_from_first, from_first, is_first
 from tinybert_jax.run.corpus_rows import unseen_losses
 from tinybert_jax.run.hooks import Hook
-from tinybert_jax.run.labels import trained_on_unanswerable
+from tinybert_jax.run.labels import teacher_s_answers, trained_on_unanswerable
 from tinybert_jax.run.model_card import write_model_card
 from tinybert_jax.run.prepare import Ingredients
 from tinybert_jax.run.provenance import describe
@@ -80,8 +80,7 @@ def score(
         return {folder.name: {name: round(evaluation.metrics[name], 2) for name in ("exact", "f1")}}
     if teacher is None:
         return {}
-    decided = recipe.answers.decided(trained_on_unanswerable(recipe, ingredients))
-    said = answer(JaxNetwork(teacher, mesh=data_mesh()), data, decided, **settings)
+    said = answer(JaxNetwork(teacher, mesh=data_mesh()), data, teacher_s_answers(recipe, ingredients), **settings)
     evaluation = evaluate_against(network, data, said, recipe.answers, **settings)
     keep(folder, evaluation)
     digits, metrics = {"kl": 4, "same_answer": 2, "exact": 2, "f1": 2}, evaluation.metrics
