@@ -5,6 +5,9 @@ import shutil
 import string
 import subprocess
 
+# Threads of OpenMP spin while they wait for one another, on processors that the tests' other workers want.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import jax
 import jaxtyping
 import numpy as np
