@@ -75,8 +75,8 @@ LONGEST_FIRST = (
     "test_readme.py",
     "run/test_cluster.py",
     "test_chaos.py",
-    "test_train*.py",
     "reference/test_parity.py",
+    "test_train*.py",
     "augment/test_masked_words.py",
     "distill/test_step.py",
 )
