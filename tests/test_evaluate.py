@@ -186,8 +186,21 @@ def test_a_comparison_names_the_file_that_lacks_questions(data, two_files, tmp_p
         (["MODEL", "--against", "x.json"], "cannot read x.json"),
         (["MODEL", "--against", "no/such/folder"], "no folder 'no/such/folder'"),
         (["MODEL", "--report", "tests"], "--report must be a file to write, got the folder tests"),
-        (["--predictions", "x", "--against", "y", "--null-odds", "z"], "leave them out with --against"),
-        (["--predictions", "x", "--against", "y", "--threshold", "0"], "leave them out with --against"),
+        (
+            ["--predictions", "x", "--against", "y", "--null-odds", "z"],
+            "--null-odds z would not be read, as it",
+        ),
+        (
+            ["--predictions", "x", "--against", "y", "--threshold", "0"],
+            "--threshold 0.0 would not be read, as it",
+        ),
+        (["model", "--threshold", "0"], "--threshold 0.0 would not be read, as it belongs to one file of predictions"),
+        (["--predictions", "x", "--output", "y"], "--output y would not be read, as it says how MODEL answers"),
+        (["--predictions", "x", "--windows.doc-stride", "9"], "would not be read, as it says how MODEL answers"),
+        (
+            ["--predictions", "x", "--dtype", "bfloat16"],
+            "--dtype bfloat16 would not be read, as it says how",
+        ),
         (["--predictions", "missing.json", "--against", "y"], "cannot read missing.json"),
         (["ENCODER"], "without a question-answering head"),
         (["no/such/folder"], "no folder 'no/such/folder'"),
