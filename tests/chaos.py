@@ -138,6 +138,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{folder}/xla"  # its own: what a killed process wrote may be cut off
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"  # compiled in half of the time, and alike in all runs
         # Of the semaphores of processes that were killed, multiprocessing says at the end that they are left.
         os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker"
         FORKS.set_forkserver_preload(PRELOADED)

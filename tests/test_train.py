@@ -136,7 +136,7 @@ def test_stage_2_runs_no_teacher_where_all_teachers_logits_are_cached(finished, 
     assert np.ptp(logits[0] - logits[1]) > 0.1
 
 
-def test_a_stopped_run_continues_to_the_same_bits(finished, cache, tmp_path):
+def test_a_stopped_run_continues_to_the_same_bits(finished, cache, tmp_path, monkeypatch):
     """Stopped in stage 1, at whatever step it is then, and started again by the same command.
 
     What becomes of one that is killed: `test_chaos.py`.
@@ -157,6 +157,7 @@ def test_a_stopped_run_continues_to_the_same_bits(finished, cache, tmp_path):
     assert "the same command continues" in said
 
     whole, _ = finished
+    monkeypatch.setattr("tinybert_jax.run.hooks.plot_curves", lambda folder: None)  # seconds, and not of its bits
     train.train(*train.parse(arguments))
     for stage in ("student/1-intermediate/final", "export", "student_without_distillation/1-finetune/final"):
         assert same_params(whole / stage, output / stage)

@@ -34,7 +34,7 @@ def run(recipe, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "train_stage", watched)
         with pytest.raises(KeyboardInterrupt):
-            train.train(recipe, output, hooks=(Kill(20),))  # the teacher's stage ends with step 10
+            train.train(recipe, output, hooks=(Kill(30),))  # the teacher's stage ends with step 10
         train.train(recipe, output)
     return output, begun
 

@@ -53,7 +53,7 @@ def tiny_arguments(cache, *more):
     arguments = ["quickstart", "--cache", str(cache), "--windows.max-seq-len", "128", "--buckets", "128"]
     arguments += ["--dtype", "float32"]  # not measured by each run for itself
     arguments += ["--synthetic.data.train-articles", "2", "--synthetic.data.dev-articles", "1"]
-    arguments += ["--synthetic.data.paragraphs-per-article", "3", "--log-every", "5", "--checkpoint-every", "10"]
+    arguments += ["--synthetic.data.paragraphs-per-article", "3", "--log-every", "5", "--checkpoint-every", "20"]
     for model, layers in (("teacher", 2), ("student", 1)):
         arguments += [f"--synthetic.{model}.num-hidden-layers", str(layers)]
         arguments += [word for key, value in sizes.items() for word in (f"--synthetic.{model}.{key}", str(value))]

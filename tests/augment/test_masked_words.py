@@ -1,5 +1,6 @@
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -8,6 +9,7 @@ from tinybert_jax.augment.masked_words import MaskedWord, SpecialTokens, WordPre
 from tinybert_jax.model import BertForMaskedLM, forward
 
 CLS, SEP, MASK = 2, 3, 4
+plain_forward = jax.jit(forward, static_argnums=0)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def by_hand(masked_lm, sequence, types, position, own, count):
     config, params, tokenizer = masked_lm
     ids = np.array([sequence], np.int32)
     batch = masked_words._Batch(ids, np.array([types], np.int32), ids >= 0, np.array([position]), np.array([own]))
-    logits = np.array(forward(BertForMaskedLM(config), params, batch).logits[0, position])
+    logits = np.array(plain_forward(BertForMaskedLM(config), params, batch).logits[0, position])
     logits[[*range(6), own, *range(len(tokenizer), config.vocab_size)]] = -np.inf
     return np.argsort(-logits, kind="stable")[:count].tolist()
 

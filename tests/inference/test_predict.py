@@ -2,6 +2,7 @@ import jax
 import numpy as np
 import pytest
 
+from tinybert_jax.data import Batch
 from tinybert_jax.errors import UserError
 from tinybert_jax.inference import JaxNetwork
 from tinybert_jax.inference.predict import _read_later, predict_blocks, predict_logits
@@ -14,13 +15,12 @@ def test_logits_do_not_depend_on_how_windows_are_batched(model, windows_of):
     logits = predict_logits(network, windows, batch_size=2, buckets=(12, 24))
     other = predict_logits(network, windows, batch_size=5, buckets=(32,))
     np.testing.assert_allclose(logits, other, atol=1e-6)
+    plain_forward = jax.jit(forward, static_argnums=0)
     for w in range(5):  # and each is the forward's, on that window alone
         tokens = windows.tokens[windows.row_splits[w] : windows.row_splits[w + 1]][None]
-        batch = type("Inputs", (), {})
-        batch.input_ids, batch.token_type_ids = tokens, (np.arange(tokens.shape[1])[None] >= 3).astype(int)
-        batch.attention_mask = np.ones(tokens.shape, bool)
-        with jax.disable_jit(False):
-            alone = forward(model.network, model.params, batch()).logits[0]
+        segments, none = (np.arange(tokens.shape[1])[None] >= 3).astype(np.int32), np.zeros(1, np.int32)
+        batch = Batch(tokens, segments, np.ones(tokens.shape, bool), none, none)
+        alone = plain_forward(model.network, model.params, batch).logits[0]
         np.testing.assert_allclose(logits[windows.row_splits[w] : windows.row_splits[w + 1]], alone, atol=1e-6)
 
 

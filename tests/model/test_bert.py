@@ -1,5 +1,6 @@
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -285,3 +286,10 @@ def test_initialisation_is_berts():
         assert abs(np.std(leaves[name]) - 0.02) < 5 * 0.02 / (2 * count) ** 0.5
     for name, value in fixed.items():
         np.testing.assert_array_equal(leaves[name], value)
+
+
+def test_parameters_are_those_that_running_the_network_would_draw(config):
+    """To the bit, so that a seed gives the models that it always gave."""
+    model, key, ids = BertForQuestionAnswering(config), jax.random.key(3), jnp.zeros((1, 1), jnp.int32)
+    inputs = SimpleNamespace(input_ids=ids, token_type_ids=ids, attention_mask=ids == 0)
+    jax.tree.map(np.testing.assert_array_equal, init_params(model, key), dict(model.init(key, inputs)["params"]))

@@ -9,6 +9,7 @@ from tests.reference.comparison import (
     difference,
     loss_difference,
     our_preset_objective,
+    ours_on_golden,
     update_ten_times,
     with_effect,
 )
@@ -44,7 +45,7 @@ def rule_rows() -> None:
 
 
 if __name__ == "__main__":
-    project = Ours(load_golden("models"))
+    project = ours_on_golden()
     loss_rows(project, "intermediate", INTERMEDIATE)
     loss_rows(project, "prediction", PREDICTION)
     loss_rows(project, "relations", RELATIONS)

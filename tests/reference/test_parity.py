@@ -3,6 +3,7 @@
 Against the golden files everywhere, and against the reference itself, on other random numbers, where torch is.
 """
 
+import runpy
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from tests.reference.comparison import (
     loss_difference,
     our_optimizer_config,
     our_preset_objective,
+    ours_on_golden,
     update_ten_times,
     with_effect,
 )
@@ -28,12 +30,11 @@ FILES = ("models", "intermediate", "prediction", "relations", "training", "optim
 def theirs(request):
     """What the reference computes, by file and record, and the project on the same numbers."""
     if request.param == "golden":
-        records = {file: load_golden(file) for file in FILES}
-    else:
-        pytest.importorskip("torch", reason="the reference runs in torch")
-        from tests.reference import make_golden
+        return SimpleNamespace(ours=ours_on_golden(), **{file: load_golden(file) for file in FILES})
+    pytest.importorskip("torch", reason="the reference runs in torch")
+    from tests.reference import make_golden
 
-        records = make_golden.all_records(make_golden.SEED + 1)
+    records = make_golden.all_records(make_golden.SEED + 1)
     return SimpleNamespace(ours=Ours(records["models"]), **records)
 
 
@@ -74,3 +75,10 @@ def test_ten_updates_of_a_rule(theirs, rule):
     schedule = rate_schedule(our_optimizer_config(rule), RULES[rule].updates)
     np.testing.assert_allclose([schedule(i) for i in range(10)], expected.pop("rates"), rtol=TOLERANCE)
     assert difference(update_ten_times(theirs.optimizer, rule), expected) < TOLERANCE
+
+
+def test_the_table_prints(capsys):
+    """`python -m tests.reference.table`, as the docs have it, in the process that has computed what it shows."""
+    runpy.run_module("tests.reference.table", run_name="__main__", alter_sys=True)
+    names = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert {*INTERMEDIATE, *PREDICTION, *RELATIONS, *PRESETS, *RULES} <= {*names}

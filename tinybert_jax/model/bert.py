@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
@@ -240,5 +241,7 @@ class _Tokens(NamedTuple):
 
 def init_params(model: Module, key: PRNGKeyArray) -> dict[str, Any]:
     """Parameters at BERT's initialisation: normal(initializer_range) matrices, zero biases, unit scales."""
-    zeros = jnp.zeros((1, 1), jnp.int32)  # no parameter's shape depends on the batch's
-    return dict(model.init(key, _Tokens(zeros, zeros, zeros == 0))["params"])
+    ids: Any = jax.ShapeDtypeStruct((1, 1), jnp.int32)  # no parameter's shape depends on the batch's
+    real: Any = jax.ShapeDtypeStruct((1, 1), jnp.bool_)
+    # Not `init`, which would run the network, each of its operations compiled by itself.
+    return dict(model.lazy_init(key, _Tokens(ids, ids, real))["params"])
