@@ -60,6 +60,17 @@ def test_flags_reach_the_augmentation():
     assert recipe.augment == expected
 
 
+def test_half_of_teacher_takes_a_trained_teacher_as_it_is_and_needs_no_labels():
+    arguments = ["half-of-teacher", "--teacher", "mine", "--train", "mine.jsonl", "--dev", "dev.json", "--output", "x"]
+    recipe, *_ = train.parse(arguments)
+    assert (recipe.teacher, recipe.teacher_stages, recipe.student_from_teacher) == ("mine", (), "half")
+    assert not recipe.compare_undistilled
+    assert not any(stage.objective.needs_labels or stage.augmented for stage in recipe.stages)
+    assert recipe.stages == RECIPES["minilm-3l-squad2"]().stages
+    recipe, *_ = train.parse([*arguments, "--windows.max-seq-len", "512"])
+    assert recipe.batch_lengths == (128, 192, 256, 384, 512)
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_sets_what_the_student_s_stages_compare_and_nothing_else(name):
     preset, before = PRESETS[name], RECIPES["minilm-3l-squad2"]()
