@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -70,11 +70,11 @@ def score_model(
 
     Args:
         model: a folder or a hub id.
-        data: as `read_squad` has it.
+        data: as in `read_squad`.
         output: where metrics and answers are written.
         windows: how text is cut, shortened to the model's position table; None for the model's own settings.
         answers: how answers are read off the logits; None for the model's own settings.
-        batch_size: windows a forward.
+        batch_size: windows in a forward pass.
         dtype: what matrix products compute in.
     """
     from tinybert_jax.inference.loading import load
@@ -135,7 +135,7 @@ class Arguments:
 
     Attributes:
         model: a folder or a hub id, "owner/name" or "owner/name@revision"; leave it out with --predictions.
-        data: questions and gold answers: SQuAD JSON, plain or gzipped, or a hub data set
+        data: questions and gold answers: SQuAD JSON, plain or gzipped, an .arrow file of `augment`, or a hub data set
             "owner/name[/configuration][@revision]:split". Or a .jsonl file of questions without labels: prints how far
             the model agrees with that of --against.
         output: where a model's metrics, predictions, best spans and null odds are written.
@@ -149,14 +149,14 @@ class Arguments:
         threshold: with --predictions, odds above this count as no answer.
         windows: how text is cut into windows, shortened to the model's position table; its own settings unless given.
         answers: how answers are read off the logits; the model's own settings unless given.
-        batch_size: windows a forward.
+        batch_size: windows in a forward pass.
         dtype: what matrix products compute in.
         allow_non_finite: scores a model whose weights hold NaN or infinities, and names their tensors; for research.
             Logits that these reach are refused all the same: there is nothing to score.
     """
 
     data: str
-    model: tyro.conf.Positional[str] = ""
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""
     output: Path | None = None
     predictions: Path | None = None
     against: str | None = None
@@ -175,8 +175,9 @@ def _check(arguments: Arguments) -> None:
     check_least(arguments, batch_size=1)
     if bool(arguments.model) == (arguments.predictions is not None):
         raise UserError("give either a MODEL or --predictions FILE, and not both")
-    if arguments.against is not None and (arguments.null_odds is not None or arguments.threshold != 1.0):
-        raise UserError("--null-odds and --threshold belong to one file of predictions: leave them out with --against")
+    _check_odds(arguments)
+    if arguments.output is not None and not arguments.model:
+        raise UserError("--output is for the answers of a MODEL: leave it out, metrics are printed")
     if arguments.output is not None:
         check_folder_for(arguments.output / "metrics.json")
     if arguments.report is not None:
@@ -185,6 +186,18 @@ def _check(arguments: Arguments) -> None:
         check_folder_for(arguments.report)
         for package in ("jinja2", "matplotlib"):
             require(package, "report")
+
+
+def _check_odds(arguments: Arguments) -> None:
+    if arguments.null_odds is None and arguments.threshold == 1.0:
+        return
+    if arguments.model:
+        raise UserError(
+            "--null-odds and --threshold belong to a file of predictions: for a MODEL's own threshold give "
+            "--answers.null-threshold"
+        )
+    if arguments.against is not None:
+        raise UserError("--null-odds and --threshold belong to one file of predictions: leave them out with --against")
 
 
 def _score(arguments: Arguments) -> dict[str, Any]:
