@@ -20,10 +20,10 @@ class AugmentRules:
 
     Attributes:
         words: which words may be replaced: "any" (numbers and punctuation too), "letters" (of any script), or "a-z".
-        stop_words: replace the words of grammar too, the English ones.
-        pair: show the masked LM the whole text behind the masked one, "[CLS] masked [SEP] original [SEP]".
-        context: the longest sequence the masked LM reads, in tokens; of longer texts, what is around the word.
-        glove_words: how many of GloVe's words, from its first, are considered; None for all.
+        stop_words: replace English stop words ("the", "of") too.
+        pair: show the masked LM the unmasked text too, "[CLS] masked [SEP] original [SEP]".
+        context: the longest sequence that the masked LM reads, in tokens; of a longer text, the part around the word.
+        glove_words: how many of GloVe's words, the first ones of its file, are considered; None for all.
         answers: "keep" leaves the words of answers alone and moves the answers' offsets along; "empty" replaces them
             like any other and calls every question impossible.
         originals: put each paragraph before its copies.
@@ -55,13 +55,13 @@ class AugmentConfig:
     """An augmentation: its models and its figures.
 
     Attributes:
-        copies: of each paragraph.
+        copies: how many to make of each paragraph.
         model: a BERT with its masked-LM head, a folder or a hub id, "owner/name" or "owner/name@revision".
         glove: GloVe vectors, text or zip, for words of several pieces; without them those words stay.
-        probability: of each word that can be replaced, to be replaced in a copy.
-        candidates: words that each of them is replaced by, at random.
-        seed: of the copies.
-        rules: what is replaced by what.
+        probability: how likely a word that can be replaced is replaced in a copy.
+        candidates: how many words are found for each word; one of them, at random, replaces it in a copy.
+        seed: decides which words are replaced, and by which candidates.
+        rules: which words are replaced, and what becomes of answers and originals.
         dtype: what the masked LM computes in.
     """
 

@@ -29,7 +29,7 @@ class WindowConfig:
 
     Attributes:
         max_seq_len: the longest window, question and special tokens included.
-        doc_stride: how consecutive windows of a context lie to each other, as `stride_means` says.
+        doc_stride: the overlap of consecutive windows of a context, or the step between them, as `stride_means` says.
         stride_means: the "overlap" of two windows (BERT's name for it in transformers), or the "step" from the first
             context token of one to that of the next (BERT's own script, haystack).
         max_question_len: where longer questions are cut.
@@ -121,8 +121,8 @@ def window_blocks(
 
     Args:
         examples: iterated, never held.
-        tokenizer: as `build_windows` has it.
-        config: as `build_windows` has it.
+        tokenizer: as in `build_windows`.
+        config: as in `build_windows`.
         size: examples a block. The tokenizer's own results take some 100 bytes a token.
         first: which of all examples the first of these is.
 

@@ -33,7 +33,8 @@ class Intermediate(Objective):
             softmax does not see ("centred-scores"); or attention probabilities, the student's after its dropout
             (haystack).
         padding: means over real tokens and pairs of them, or plain means in which padding counts (haystack, Huawei).
-        hidden_map: the teacher's layer for each student layer, for hidden states; see `resolve_layer_map`.
+        hidden_map: which teacher layer each student layer learns hidden states from: "uniform", every second, third, …
+            one; "last", the topmost ones; or these themselves, counted from 1.
         attention_map: the same for attention.
         heads: what to do about unlike numbers of heads: refuse them ("equal"), compare means over groups of
             consecutive heads of the model that has more, or drop the attention term.

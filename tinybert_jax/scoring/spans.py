@@ -22,12 +22,12 @@ class AnswerConfig:
     """How spans are chosen.
 
     Attributes:
-        n_best: how many candidates to keep for a question.
+        n_best: how many spans to keep for a question; probabilities are shares of these.
         max_answer_len: the longest span considered, in tokens.
         null_threshold: "no answer" is predicted where the null odds exceed it.
-        no_answer: whether it may be predicted at all. "auto" leaves that to whoever knows more: `evaluate` looks
-            whether the data has unanswerable questions, `Answerer` whether the model was trained on such. Where
-            nobody knows, it counts as "allow".
+        no_answer: whether it may be predicted at all. With "auto", `evaluate` predicts it where the data has
+            unanswerable questions, `Answerer` where the model was trained on such; if that is not known, "auto" is
+            "allow".
     """
 
     n_best: int = 20
@@ -106,7 +106,7 @@ def null_scores(
 ) -> list[float]:
     """Each question's score of "no answer": the lowest of its windows', a window's being that of its [CLS] token.
 
-    One window that sees an answer is enough. Arguments as `best_spans` has them; `questions` is how many there are.
+    One window that sees an answer is enough. Arguments as in `best_spans`; `questions` is how many there are.
     """
     owner = windows.example if question_of is None else question_of[windows.example]
     lowest = np.full(questions, np.inf, np.float32)
