@@ -118,6 +118,15 @@ def test_a_file_of_questions(folder, tmp_path, monkeypatch, capsys):
         (["--jsonl", "x", "--question", "q", "--output", "y"], "a --jsonl file brings its own"),
         (["--jsonl", "x"], "belong together"),
         (["--context", "c", "--question", "q", "--output", "y"], "belong together"),
+        (
+            ["--context", "c", "--question", "q", "--skip-bad"],
+            "--skip-bad would not be read, as it is about lines",
+        ),
+        (["--jsonl", "x", "--output", "y", "--json"], "--json would not be read, as the answers to --jsonl are"),
+        (
+            ["--context", "c", "--question", "q", "--no-answer", "never", "--threshold", "1"],
+            '--threshold 1.0 would not be read, as "no answer" is ruled out',
+        ),
         (["--context", " ", "--question", "q"], "--context must hold a text"),
         (["--context", "c", "--question", ""], "--question must hold a text"),
         (["--context", "c", "--question", "q", "--top-k", "0"], "--top-k must be at least 1, got 0"),

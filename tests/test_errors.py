@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tinybert_jax.errors import UserError, check, check_least, check_numbers, run_script
+from tinybert_jax.errors import UserError, check, check_least, check_numbers, check_read, run_script
 
 
 def test_a_rule_that_holds_is_silent():
@@ -80,3 +80,19 @@ def test_what_the_operating_system_refuses_is_a_line(tmp_path, monkeypatch, caps
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.match(said.format(tmp_path), line)
+
+
+@pytest.mark.parametrize(
+    ("value", "unset", "message"),
+    [
+        (9, 1, "--top-k 9 would not be read, as it is out of use: leave it out, or give --list"),
+        (True, False, "--top-k would not be read"),
+        (Figures(steps=2), Figures(), r"--top-k\.\* would not be read"),
+    ],
+    ids=["number", "switch", "group"],
+)
+def test_a_flag_that_nothing_reads_is_refused(value, unset, message):
+    with pytest.raises(UserError, match=message):
+        check_read("top_k", value, unset, False, "it is out of use", "--list")
+    check_read("top_k", value, unset, True, "it is out of use", "--list")
+    check_read("top_k", unset, unset, False, "it is out of use", "--list")

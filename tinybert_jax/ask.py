@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from tinybert_jax.errors import UserError, check_least, check_numbers, run_script
+from tinybert_jax.errors import UserError, check_least, check_numbers, check_read, run_script
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.scoring.spans import NoAnswer
 
@@ -97,6 +97,12 @@ def _check(arguments: Arguments) -> None:
         raise UserError("give a --question with --context or --context-file; a --jsonl file brings its own")
     if (arguments.output is None) != (arguments.jsonl is None):
         raise UserError("--jsonl FILE and --output FILE belong together")
+    check_read("skip_bad", arguments.skip_bad, False, arguments.jsonl is not None, "it is about lines of --jsonl")
+    check_read(
+        "json", arguments.json, False, arguments.jsonl is None, "the answers to --jsonl are in that form already"
+    )
+    never = arguments.no_answer == "never"
+    check_read("threshold", arguments.threshold, None, not never, '"no answer" is ruled out', "another --no-answer")
     if arguments.output is not None and arguments.output.exists():
         raise UserError(f"{arguments.output} exists already: name a new file, or remove that one first")
     if arguments.top_k < 1:

@@ -82,6 +82,23 @@ def check_least(settings: object, **least: float) -> None:
         check(field, value, value is None or value >= bound, f"at least {bound}")
 
 
+def check_read(field: str, value: Any, unset: Any, is_read: bool, why: str, instead: str | None = None) -> None:
+    """Raises a UserError where a flag was given that nothing would read.
+
+    Args:
+        field: the setting's name, of which the flag is made.
+        value: what it is set to; of a group of flags, their dataclass.
+        unset: what it would be without the flag.
+        is_read: whether anything reads it.
+        why: why not.
+        instead: what may be given for it to be read.
+    """
+    if value != unset and not is_read:
+        shown = ".*" if dataclasses.is_dataclass(value) else "" if isinstance(value, bool) else f" {value}"
+        advice = "leave it out" if instead is None else f"leave it out, or give {instead}"
+        raise UserError(f"--{field.replace('_', '-')}{shown} would not be read, as {why}: {advice}")
+
+
 def explain(error: OSError) -> str:
     """What the operating system refused, where, and how much room there is; in a line."""
     said = " ".join(f"{error.filename}: {error.strerror}".split()) if error.filename else " ".join(str(error).split())

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from tinybert_jax.data import Dataset, Example, WindowConfig, build_windows, read_squad
-from tinybert_jax.errors import UserError, check_least, check_numbers, run_script
+from tinybert_jax.errors import UserError, check_least, check_numbers, check_read, run_script
 from tinybert_jax.extras import require
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.report.systems import System, of_model, of_predictions
@@ -175,9 +175,7 @@ def _check(arguments: Arguments) -> None:
     check_least(arguments, batch_size=1)
     if bool(arguments.model) == (arguments.predictions is not None):
         raise UserError("give either a MODEL or --predictions FILE, and not both")
-    _check_odds(arguments)
-    if arguments.output is not None and not arguments.model:
-        raise UserError("--output is for the answers of a MODEL: leave it out, metrics are printed")
+    _check_all_is_read(arguments)
     if arguments.output is not None:
         check_folder_for(arguments.output / "metrics.json")
     if arguments.report is not None:
@@ -188,16 +186,15 @@ def _check(arguments: Arguments) -> None:
             require(package, "report")
 
 
-def _check_odds(arguments: Arguments) -> None:
-    if arguments.null_odds is None and arguments.threshold == 1.0:
-        return
-    if arguments.model:
-        raise UserError(
-            "--null-odds and --threshold belong to a file of predictions: for a MODEL's own threshold give "
-            "--answers.null-threshold"
-        )
-    if arguments.against is not None:
-        raise UserError("--null-odds and --threshold belong to one file of predictions: leave them out with --against")
+def _check_all_is_read(arguments: Arguments) -> None:
+    model, one = bool(arguments.model), arguments.against is None
+    of_a_file, of_the_model, of_any_model = "null_odds threshold", "output windows answers", "batch_size dtype"
+    why = "it belongs to one file of predictions, and a MODEL has --answers.null-threshold"
+    readers = dict.fromkeys(of_a_file.split(), (not model and one, why))
+    readers |= dict.fromkeys(of_the_model.split(), (model, "it says how MODEL answers, and the answers are given"))
+    readers |= dict.fromkeys(of_any_model.split(), (model or not one, "it says how a model is run, and none is"))
+    for name, reader in readers.items():
+        check_read(name, getattr(arguments, name), getattr(Arguments, name), *reader)
 
 
 def _score(arguments: Arguments) -> dict[str, Any]:

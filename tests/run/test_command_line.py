@@ -151,3 +151,33 @@ def test_a_limit_of_time_is_no_part_of_the_recipe(own):
     got, _, hooks = parse([path, "--output", "x", "--max-seconds", "60"])
     assert got == recipe
     assert [type(hook).__name__ for hook in hooks] == ["TimeLimit"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message", "read_with"),
+    [
+        (
+            ["--student", "a/b"],
+            "--student a/b would not be read, as student_from_teacher 3",
+            "--student-from-teacher None",
+        ),
+        (["--augmented", "x"], "--augmented x would not be read, as no stage asks for", "--stages.0.augmented"),
+        (["--undistilled.learning-rate", "1"], r"--undistilled\.\* would not be read", "--compare-undistilled"),
+        (["--corpus-column", "x"], "--corpus-column x would not be read, as there is no corpus: leave it out", None),
+    ],
+    ids=["student", "augmented", "undistilled", "column"],
+)
+def test_a_flag_that_the_recipe_would_not_read_is_refused(own, flags, message, read_with):
+    _, path = own
+    arguments = [path, "--no-compare-undistilled", *flags, "--output", "x"]
+    with pytest.raises(UserError, match=message):
+        parse(arguments)
+    if read_with is not None:
+        parse([path, *flags, *read_with.split(), "--output", "x"])
+
+
+def test_figures_of_an_augmentation_are_for_copies_that_are_still_to_be_made():
+    arguments = ["tinybert-6l-768d-squad2", "--augment.copies", "5", "--output", "x"]
+    assert parse(arguments)[0].augment.copies == 5
+    with pytest.raises(UserError, match=r"--augment\.\* would not be read, as augmented a\.arrow has the copies"):
+        parse([*arguments, "--augmented", "a.arrow"])

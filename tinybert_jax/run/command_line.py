@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from tinybert_jax.distill import OBJECTIVES
-from tinybert_jax.errors import UserError
+from tinybert_jax.errors import UserError, check_read
 from tinybert_jax.run.cluster import Cluster
 from tinybert_jax.run.folder import forked
 from tinybert_jax.run.hooks import Hook, TimeLimit
@@ -100,7 +100,8 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path | N
         run and is no part of it.
 
     Raises:
-        UserError: no such recipe, or none in the first place, nothing to fork, or no folder.
+        UserError: no such recipe, or none in the first place, a figure that it would not read, nothing to fork, or no
+            folder.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
         recipes = (f"    {name:32}{_summary(name)}" for name in RECIPES)
@@ -130,12 +131,28 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path | N
 
     settings = {"prog": f"tinybert train {arguments[0]}", "args": arguments}
     # What the flags override has to be known before they can be read.
-    recipe, _ = tyro.cli(base, return_unknown_args=True, add_help=False, **settings)
-    run.__defaults__ = (recipe, Options(), Cluster())
+    start, _ = tyro.cli(base, return_unknown_args=True, add_help=False, **settings)
+    run.__defaults__ = (start, Options(), Cluster())
     config = (tyro.conf.AvoidSubcommands,)
     recipe, options, cluster = tyro.cli(run, description=_summary(arguments[0]), config=config, **settings)
+    _check_all_is_read(recipe, start)
     hooks = () if options.dry_run else (*cluster.hooks(), *options.hooks())
     return recipe, _folder(recipe, options), hooks
+
+
+def _check_all_is_read(recipe: Recipe, start: Recipe) -> None:
+    """Refuses what the flags change of a recipe's figures where the recipe does not come to them."""
+    copies = (any(stage.augmented for stage in recipe.stages), "no stage asks for copies", "--stages.0.augmented")
+    made = f"student_from_teacher {recipe.student_from_teacher} makes the student of its teacher's layers"
+    readers = {
+        "student": (recipe.student_from_teacher is None, made, "--student-from-teacher None"),
+        "undistilled": (recipe.compare_undistilled, "nothing is compared to", "--compare-undistilled"),
+        "augmented": copies,
+        "augment": copies if recipe.augmented is None else (False, f"augmented {recipe.augmented} has the copies"),
+        "corpus_column": (bool(recipe.corpus), "there is no corpus", "--corpus"),
+    }
+    for name, reader in readers.items():
+        check_read(name, getattr(recipe, name), getattr(start, name), *reader)
 
 
 def _folder(recipe: Recipe, options: Options) -> Path | None:
