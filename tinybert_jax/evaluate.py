@@ -156,7 +156,7 @@ class Arguments:
     """
 
     data: str
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = ""
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[MODEL]")] = ""
     output: Path | None = None
     predictions: Path | None = None
     against: str | None = None

@@ -11,7 +11,7 @@ import numpy as np
 from tinybert_jax.augment.stop_words import STOP_WORDS
 from tinybert_jax.augment.words import Words
 from tinybert_jax.data.example import Example
-from tinybert_jax.errors import UserError, check, check_least, check_numbers
+from tinybert_jax.errors import UserError, check, check_choices, check_least, check_numbers
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class AugmentRules:
     def __post_init__(self) -> None:
         if self.spacing == "single" and self.answers == "keep":
             raise UserError('spacing "single" moves answers to where they cannot be found: it needs answers "empty"')
+        check_choices(self)
         check_numbers(self)
         check("context", self.context, self.context >= 16, "at least 16 tokens")
         check_least(self, glove_words=1)
@@ -75,6 +76,7 @@ class AugmentConfig:
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
     def __post_init__(self) -> None:
+        check_choices(self)
         check_numbers(self)
         check_least(self, copies=1, candidates=1, seed=0)
         check("probability", self.probability, 0 <= self.probability <= 1, "in [0, 1]")

@@ -16,7 +16,7 @@ from tinybert_jax.data.character_ranges import character_ranges
 from tinybert_jax.data.example import Example
 from tinybert_jax.data.prefetch import prefetch
 from tinybert_jax.data.tokenizer import bare_backend
-from tinybert_jax.errors import UserError, check, check_least, check_numbers
+from tinybert_jax.errors import UserError, check_choices, check_least, check_numbers
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -49,8 +49,7 @@ class WindowConfig:
     def __post_init__(self) -> None:
         check_numbers(self)
         check_least(self, max_seq_len=1, doc_stride=1 if self.stride_means == "step" else 0, max_question_len=1)
-        means = self.stride_means
-        check("stride_means", repr(means), means in ("overlap", "step"), '"overlap" or "step"')
+        check_choices(self)
 
 
 @dataclass(frozen=True, eq=False)

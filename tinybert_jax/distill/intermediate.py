@@ -14,7 +14,7 @@ from tinybert_jax.distill import losses
 from tinybert_jax.distill.gram import score_mse_gram
 from tinybert_jax.distill.mapping import LayerMap, Projection, group_heads, group_probabilities, resolve_layer_map
 from tinybert_jax.distill.objective import LossInputs, Metrics, Objective
-from tinybert_jax.errors import UserError, check, check_numbers
+from tinybert_jax.errors import UserError, check, check_choices, check_numbers
 from tinybert_jax.model import BertConfig, Outputs
 from tinybert_jax.model.bert import AttentionOutput, Params
 from tinybert_jax.model.ops.platform import Platform
@@ -61,6 +61,7 @@ class Intermediate(Objective):
     teacher_dropout: bool = False
 
     def __post_init__(self) -> None:
+        check_choices(self)
         check_numbers(self)
         for name in ("hidden_weight", "attention_weight"):
             check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")

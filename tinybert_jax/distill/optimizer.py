@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tinybert_jax.errors import UserError, check, check_least, check_numbers
+from tinybert_jax.errors import UserError, check, check_choices, check_least, check_numbers
 
 Decay = Literal["all", "matrices", "kernels"]
 Schedule = Literal["linear", "cosine", "constant"]
@@ -35,6 +35,7 @@ class UpdateRule:
     fractional_warmup: bool = False
 
     def __post_init__(self) -> None:
+        check_choices(self)
         check_numbers(self)
         check("eps", self.eps, self.eps > 0, "above 0")
 
@@ -62,6 +63,7 @@ class OptimizerConfig:
     rule: UpdateRule = UpdateRule()
 
     def __post_init__(self) -> None:
+        check_choices(self)
         check_numbers(self, but=("clip_norm",))  # which may be infinite: nothing is clipped
         check("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
         check("warmup", self.warmup, 0 <= self.warmup <= 1, "in [0, 1]")

@@ -10,7 +10,7 @@ from tinybert_jax.augment.rules import AugmentConfig
 from tinybert_jax.data.batches import default_buckets
 from tinybert_jax.data.windows import WindowConfig
 from tinybert_jax.distill import Objective, OptimizerConfig
-from tinybert_jax.errors import UserError, check, check_least, check_numbers
+from tinybert_jax.errors import UserError, check, check_choices, check_least, check_numbers
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.run.presets import Preset
 from tinybert_jax.scoring import AnswerConfig
@@ -150,6 +150,7 @@ class Recipe:
     corpus_column: str = "text"
 
     def __post_init__(self) -> None:
+        check_choices(self)
         check_numbers(self)
         least = {"train_questions": 1, "dev_questions": 1, "eval_every": 1, "patience": 1, "seed": 0}
         check_least(self, **least, eval_batch_size=1, checkpoint_every=1, log_every=1, skip_bad_updates=0)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tinybert_jax.data.windows import Windows
-from tinybert_jax.errors import check, check_least, check_numbers
+from tinybert_jax.errors import check, check_choices, check_least, check_numbers
 
 NoAnswer = Literal["auto", "allow", "never"]
 
@@ -36,6 +36,7 @@ class AnswerConfig:
     no_answer: NoAnswer = "auto"
 
     def __post_init__(self):
+        check_choices(self)
         check_numbers(self)
         check_least(self, n_best=1, max_answer_len=1)
         for field in ("n_best", "max_answer_len"):
