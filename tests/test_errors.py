@@ -4,10 +4,11 @@ import re
 import warnings
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 
-from tinybert_jax.errors import UserError, check, check_least, check_numbers, check_read, run_script
+from tinybert_jax.errors import UserError, check, check_choices, check_least, check_numbers, check_read, run_script
 
 
 def test_a_rule_that_holds_is_silent():
@@ -24,6 +25,31 @@ def test_a_broken_rule_is_stated_with_the_value():
 def test_a_field_below_its_least_value_is_named(value):
     with pytest.raises(UserError, match=f"^steps must be at least 1, got {value}$"):
         check_least(SimpleNamespace(steps=value), steps=1)
+
+
+@dataclass
+class Choices:
+    kind: Literal["a", "b"] = "a"
+    layers: Literal["all"] | tuple[int, ...] = "all"
+    dtype: Literal["float32"] | Literal["auto"] | None = None
+    name: str = "c"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"kind": "c"}, "kind must be one of 'a', 'b', got 'c'"),
+        ({"kind": None}, "kind must be one of 'a', 'b', got None"),
+        ({"layers": "none"}, "layers must be one of 'all', got 'none'"),
+        ({"dtype": "float16"}, "dtype must be one of 'float32', 'auto', got 'float16'"),
+    ],
+    ids=["other", "none", "beside-a-tuple", "of-two"],
+)
+def test_a_name_that_is_no_choice_is_told_with_the_choices(change, said):
+    check_choices(Choices())
+    check_choices(Choices(layers=(1, 2), dtype="auto"))
+    with pytest.raises(UserError, match=f"^{said}$"):
+        check_choices(Choices(**change))
 
 
 @dataclass

@@ -194,7 +194,7 @@ def test_a_comparison_names_the_file_that_lacks_questions(data, two_files, tmp_p
             ["--predictions", "x", "--against", "y", "--threshold", "0"],
             "--threshold 0.0 would not be read, as it",
         ),
-        (["model", "--threshold", "0"], "--threshold 0.0 would not be read, as it belongs to one file of predictions"),
+        (["model", "--threshold", "0"], "as it belongs to one file of predictions, and a MODEL has"),
         (["--predictions", "x", "--output", "y"], "--output y would not be read, as it says how MODEL answers"),
         (["--predictions", "x", "--windows.doc-stride", "9"], "would not be read, as it says how MODEL answers"),
         (

@@ -51,12 +51,26 @@ def test_an_unknown_command_ends_in_one_line(monkeypatch, capsys):
     assert err == f"error: unknown command 'distil': one of {names} must come first\n"
 
 
+WANTED = {
+    "evaluate": "[MODEL]",
+    "ask": "MODEL",
+    "calibrate": "MODEL",
+    "convert": "SOURCE DESTINATION",
+    "export": "MODEL OUT",
+    "certify": "FOLDER",
+    "augment": "SOURCE DESTINATION",
+}
+
+
 @pytest.mark.parametrize("name", command.COMMANDS)
-def test_each_command_s_help_names_it_as_it_was_called(monkeypatch, capsys, name):
+def test_each_command_s_help_names_it_and_its_arguments(monkeypatch, capsys, name):
     arguments = [name, "quickstart", "--help"] if name == "train" else [name, "--help"]
     code, out, _ = run(monkeypatch, capsys, *arguments)
     assert code == 0
     assert out.startswith(f"usage: tinybert {name} ")
+    usage = " ".join(out.split("\n\n")[0].split())
+    assert WANTED.get(name, "") in usage
+    assert not {"STR", "PATH", "[STR]"} & set(usage.split(" --")[0].split())
 
 
 def test_arguments_reach_the_command(monkeypatch, capsys, tmp_path):

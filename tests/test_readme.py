@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import forked
+from tinybert_jax.data import read_squad
 from tinybert_jax.run import command_line
 from tinybert_jax.run.hooks import Hooks, StageRun, Tracking
 from tinybert_jax.run.recipes import RECIPES
@@ -132,6 +133,30 @@ def test_the_functions_example_runs(folder):
     printed = run(f"python -c {shlex.quote(block('functions'))}", folder)
     assert "(2, 32, 2)" in printed
     assert "hidden" in printed
+
+
+def test_the_loop_of_one_s_own_learns(folder):
+    printed = run(f"python -c {shlex.quote(block('own-loop'))}", folder)
+    losses = [float(line.split()[1]) for line in printed.splitlines()]
+    assert len(losses) == 10
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_rows_become_squad_s_json(tmp_path, monkeypatch):
+    context, answers = "The mayor of the town is Karin Abbot.", {"text": ["Karin Abbot"], "answer_start": [25]}
+    rows = answers, {"text": [], "answer_start": []}, {"text": ["Karin"], "answer_start": [3]}
+    lines = [{"id": i, "question": "Who?", "context": context, "answers": row} for i, row in enumerate(rows)]
+    monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    exec(block("rows"), {})
+    assert [(e.id, e.answers) for e in read_squad("train.json")] == [("0", (("Karin Abbot", 25),)), ("1", ())]
+
+
+def test_the_layout_that_is_shown_can_be_read(tmp_path):
+    shown = re.search(r"```json\n(.*?)```", (ROOT / "docs" / "data.md").read_text(), re.DOTALL)
+    assert shown is not None
+    (tmp_path / "data.json").write_text(shown[1])
+    assert [len(example.answers) for example in read_squad(tmp_path / "data.json")] == [1, 0]
 
 
 def test_conversion_there_and_back_is_exact(folder):

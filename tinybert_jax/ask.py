@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
 class Arguments:
     """Answer questions about passages with a question-answering model.
 
-    Prints the answer, how probable the model holds it, and where it stands.
+    Prints the answer, its probability, and where it is in the passage.
 
     Attributes:
-        model: a folder or a hub id.
+        model: a folder or a hub id, "owner/name" or "owner/name@revision"; or an .onnx file.
         question: what to ask.
         context: the passage to search.
-        context_file: text files to search in its place, all together; of a folder, every .txt file in it at any depth.
+        context_file: text files to search together, in place of --context; in a folder, every .txt file at any depth.
         top_k: how many answers at most.
         json: print JSON: a list of answers, the best one first.
         jsonl: a file of questions, {"id", "question", "context"} a line; a context may be a list of texts.
-        output: where their answers are written.
-        skip_bad: with --jsonl, go on past lines that cannot be used; each gets a line that says what is wrong.
+        output: with --jsonl, the file that answers are written to.
+        skip_bad: with --jsonl, continue after lines that cannot be used; each gets a line that says what is wrong.
         threshold: "no answer" is given where its odds exceed this; the model's own threshold unless given.
         no_answer: whether "no answer" may be given; "auto": unless the model was trained on answerable questions only,
             and there is no threshold, neither given nor tuned.
         max_answer_len: the longest answer, in tokens; the model's own unless given.
-        batch_size: windows a forward.
+        batch_size: windows in a forward pass.
         dtype: what matrix products compute in.
     """
 
-    model: tyro.conf.Positional[str]
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     question: str | None = None
     context: str | None = None
     context_file: tuple[Path, ...] = ()

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
@@ -50,13 +50,13 @@ class Arguments:
     Attributes:
         model: a folder; question_answering.json is written there.
         data: questions and gold answers that the model has not seen: SQuAD 2.0 JSON, plain or gzipped, an .arrow file,
-            or a hub data set "owner/name:split".
+            or a hub data set "owner/name[/configuration][@revision]:split".
         max_wrong: bound the share of answers that do not match exactly among those given, in (0, 1), with 95%
             confidence; without it the threshold is the one with the highest F1.
-        batch_size: windows a forward.
+        batch_size: windows in a forward pass.
     """
 
-    model: tyro.conf.Positional[Path]
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     data: str
     max_wrong: float | None = None
     batch_size: int = 32
@@ -83,9 +83,9 @@ def calibrate(model: Path, data: str, max_wrong: float | None = None, batch_size
 
     Args:
         model: its folder.
-        data: as `read_squad` has it.
-        max_wrong: as `risk_threshold` has it; None for the threshold with the highest F1.
-        batch_size: windows a forward.
+        data: as in `read_squad`.
+        max_wrong: as in `risk_threshold`; None for the threshold with the highest F1.
+        batch_size: windows in a forward pass.
 
     Returns:
         What was tuned, and the figures on these questions before and after.

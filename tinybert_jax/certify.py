@@ -11,6 +11,7 @@ there, and a table of it into the folder's README.md. `--verify` compares the fo
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -22,17 +23,17 @@ class Arguments:
     """Measure what a model's files score and certify it; or verify such a certificate.
 
     Attributes:
-        folder: with a checkpoint, an ONNX export, or both.
+        folder: it holds a checkpoint, an ONNX export, or both.
         data: questions and gold answers: SQuAD JSON, plain or gzipped, an .arrow file, or a hub data set
-            "owner/name:split". Without gold answers, agreement with the teacher is measured. With --verify, where the
-            certificate's data is now, if no longer where it was.
+            "owner/name[/configuration][@revision]:split". With questions without labels, agreement with the teacher is
+            measured. With --verify, where the certificate's data is now, if no longer where it was.
         teacher: the model that the student learned from, to compare with; a folder or a hub id.
         student: of an ONNX export, the model that it was made from, to compare with.
         undistilled: the same student without distillation, to compare with.
         verify: compare the folder with the certificate that it holds.
     """
 
-    folder: tyro.conf.Positional[Path]
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
     data: str | None = None
     teacher: str | None = None
     student: str | None = None

@@ -1,14 +1,16 @@
-"""Checkpoint conversion: `python -m tinybert_jax.convert SRC DST [--to transformers|orbax] [--layers 6]`.
+"""Checkpoint conversion: `python -m tinybert_jax.convert SOURCE DESTINATION [--to …] [--layers 6]`.
 
-SRC is anything `load_pretrained` reads: an encoder, a masked LM or a question-answering model, and it stays what it is.
-`transformers` writes safetensors that `from_pretrained` loads; `orbax` writes the parameter tree for JAX programs. Both
-folders carry config and tokenizer, and can be given wherever a model is asked for. With `--layers` only some layers are
-kept: a student that has still to be trained.
+SOURCE is anything `load_pretrained` reads: an encoder, a masked LM or a question-answering model. It stays what it is.
+`--to transformers` writes safetensors that `from_pretrained` loads, `--to orbax` the parameter tree for JAX programs.
+Both folders have config and tokenizer, and can be given wherever a model is asked for. With `--layers` only some layers
+are kept: a student that has still to be trained.
 """
 
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from tinybert_jax.data.tokenizer import check_ids_fit, load_tokenizer
 from tinybert_jax.errors import UserError, run_script
@@ -27,8 +29,8 @@ _DESCRIPTIONS = {
 
 
 def convert(
-    source: str,
-    destination: Path,
+    source: Annotated[str, tyro.conf.arg(metavar="SOURCE")],
+    destination: Annotated[Path, tyro.conf.arg(metavar="DESTINATION")],
     to: Literal["transformers", "orbax"] = "transformers",
     layers: str | None = None,
     positions: int | None = None,
@@ -39,10 +41,11 @@ def convert(
     Args:
         source: a hub id, "owner/name" or "owner/name@revision", or a folder in any layout `load_pretrained` reads.
         destination: the folder to write; it must not exist yet.
-        to: its layout.
-        layers: keeps these alone: "6" evenly spaced ones, "0,2,4" these, counted from 0, "first" or "last" half of
-            them, or so many, "first:4".
-        positions: shortens the position table to rows of that many tokens.
+        to: its layout: "transformers", safetensors that `from_pretrained` loads, or "orbax". `tinybert export` writes
+            ONNX and StableHLO.
+        layers: keeps only these: "6", so many evenly spaced ones; "half", half of them, evenly spaced; "0,2,4", these,
+            counted from 0; "first" or "last", the half at that end; "first:4" or "last:4", so many there.
+        positions: shortens the position table to inputs of so many tokens.
         allow_non_finite: converts weights as they are, NaN and infinities included, and names their tensors.
 
     Raises:
@@ -86,8 +89,6 @@ def _tokenizer(source: str):
 
 def main() -> None:
     """The command line."""
-    import tyro
-
     tyro.cli(convert, prog="tinybert convert", config=(tyro.conf.PositionalRequiredArgs,))
 
 

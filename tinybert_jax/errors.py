@@ -9,7 +9,8 @@ import sys
 import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from tinybert_jax.interrupt import Stopped, stop_signals
 
@@ -69,6 +70,25 @@ def check_numbers(settings: Any, but: Collection[str] = ()) -> None:
                 check(field, number, abs(number) <= _LARGEST_FLOAT, f"at most {_LARGEST_FLOAT}")
             elif isinstance(number, int):
                 check(field, number, abs(number) <= _LARGEST_INT, f"at most {_LARGEST_INT}")
+
+
+def check_choices(settings: Any) -> None:
+    """Checks every field of a dataclass that takes one of a few names: a misspelt one would count as any other.
+
+    Args:
+        settings: the dataclass. A field's names are those of its `Literal`; types beside it, as in
+            `Literal["uniform"] | tuple[int, ...]`, allow all that is no text.
+
+    Raises:
+        UserError: a field has another name.
+    """
+    kinds = get_type_hints(type(settings))
+    for field in (field.name for field in dataclasses.fields(settings)):
+        kind, value = kinds[field], getattr(settings, field)
+        options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+        names = [name for option in options if get_origin(option) is Literal for name in get_args(option)]
+        if names and (isinstance(value, str) or len(options) == 1):
+            check(field, repr(value), value in names, f"one of {', '.join(map(repr, names))}")
 
 
 def check_least(settings: object, **least: float) -> None:

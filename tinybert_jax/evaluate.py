@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -70,11 +70,11 @@ def score_model(
 
     Args:
         model: a folder or a hub id.
-        data: as `read_squad` has it.
+        data: as in `read_squad`.
         output: where metrics and answers are written.
         windows: how text is cut, shortened to the model's position table; None for the model's own settings.
         answers: how answers are read off the logits; None for the model's own settings.
-        batch_size: windows a forward.
+        batch_size: windows in a forward pass.
         dtype: what matrix products compute in.
     """
     from tinybert_jax.inference.loading import load
@@ -135,7 +135,7 @@ class Arguments:
 
     Attributes:
         model: a folder or a hub id, "owner/name" or "owner/name@revision"; leave it out with --predictions.
-        data: questions and gold answers: SQuAD JSON, plain or gzipped, or a hub data set
+        data: questions and gold answers: SQuAD JSON, plain or gzipped, an .arrow file of `augment`, or a hub data set
             "owner/name[/configuration][@revision]:split". Or a .jsonl file of questions without labels: prints how far
             the model agrees with that of --against.
         output: where a model's metrics, predictions, best spans and null odds are written.
@@ -149,14 +149,14 @@ class Arguments:
         threshold: with --predictions, odds above this count as no answer.
         windows: how text is cut into windows, shortened to the model's position table; its own settings unless given.
         answers: how answers are read off the logits; the model's own settings unless given.
-        batch_size: windows a forward.
+        batch_size: windows in a forward pass.
         dtype: what matrix products compute in.
         allow_non_finite: scores a model whose weights hold NaN or infinities, and names their tensors; for research.
             Logits that these reach are refused all the same: there is nothing to score.
     """
 
     data: str
-    model: tyro.conf.Positional[str] = ""
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[MODEL]")] = ""
     output: Path | None = None
     predictions: Path | None = None
     against: str | None = None
@@ -190,7 +190,8 @@ def _check_all_is_read(arguments: Arguments) -> None:
     model, one = bool(arguments.model), arguments.against is None
     of_a_file, of_the_model = "null_odds threshold", "output windows answers"
     of_any_model = "batch_size dtype allow_non_finite"
-    readers = dict.fromkeys(of_a_file.split(), (not model and one, "it belongs to one file of predictions"))
+    why = "it belongs to one file of predictions, and a MODEL has --answers.null-threshold"
+    readers = dict.fromkeys(of_a_file.split(), (not model and one, why))
     readers |= dict.fromkeys(of_the_model.split(), (model, "it says how MODEL answers, and the answers are given"))
     readers |= dict.fromkeys(of_any_model.split(), (model or not one, "it says how a model is run, and none is"))
     for name, reader in readers.items():

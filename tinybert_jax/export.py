@@ -10,7 +10,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -38,15 +38,16 @@ class Arguments:
         out: the folder to write; it must not exist yet.
         to: what runs it: an ONNX runtime, or JAX alone.
         int8: with onnx, writes a copy in eight bits too, about a quarter of the size.
-        data: with onnx, questions to measure the files and the model on: as `tinybert certify` has it.
+        data: with onnx, questions with gold answers, as for `tinybert certify`: measures what the files and the model
+            score, and writes certificate.json.
         teacher: with --data, the model that this one learned from, to compare with.
         undistilled: with --data, this model's twin that was trained without distillation, to compare with.
         push_to_hub: send the folder to the hub under this id, "owner/name"; id and token are checked first.
-        private: create it there for its owner alone.
+        private: with --push-to-hub, only the owner sees it.
     """
 
-    model: tyro.conf.Positional[str]
-    out: tyro.conf.Positional[Path]
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     to: Format = "onnx"
     int8: bool = False
     data: str | None = None

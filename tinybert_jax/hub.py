@@ -73,7 +73,7 @@ def check_push(name: str, private: bool = False) -> None:
 
     Args:
         name: where to, "owner/name".
-        private: as `push` has it.
+        private: as in `push`.
 
     Raises:
         UserError: no such name can be, no token, or one that must not write there, no connection, or a public

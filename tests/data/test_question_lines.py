@@ -25,6 +25,9 @@ def test_lines_are_checked_before_anything_is_made_of_them(tmp_path):
     assert check_questions(source, skip_bad=True) == Counts(8, 3)
     with pytest.raises(UserError, match=r"in\.jsonl, line 1: not valid JSON.*--skip-bad"):
         check_questions(source, skip_bad=False)
+    squad = write(tmp_path / "squad.jsonl", json.dumps({"version": "v2.0", "data": []}, indent=1))
+    with pytest.raises(UserError, match=r'squad\.jsonl, line 1: .* each line is one \{"id", "question", "context"\}'):
+        check_questions(squad, skip_bad=False)
     with pytest.raises(UserError, match="holds no question"):
         check_questions(write(tmp_path / "empty.jsonl", "", " "), skip_bad=False)
     with pytest.raises(UserError, match="cannot read"):

@@ -21,6 +21,9 @@ from tinybert_jax.model import BertForQuestionAnswering, Model, cut_student, for
         ("0,2,4,7,9,11", 12, (0, 2, 4, 7, 9, 11)),
         ("3, 1", 4, (3, 1)),
         ("3,", 4, (3,)),
+        ("half", 12, (1, 3, 5, 7, 9, 11)),
+        ("half", 6, (1, 3, 5)),
+        ("half", 1, (0,)),
         ("first", 12, (0, 1, 2, 3, 4, 5)),
         ("last", 12, (6, 7, 8, 9, 10, 11)),
         ("last", 5, (3, 4)),
@@ -39,6 +42,11 @@ def test_evenly_spaced_layers_are_those_that_the_uniform_map_compares(count):
     assert tuple(layer + 1 for layer in layers_of(f"last:{count}", 12)) == resolve_layer_map("last", count, 12)
 
 
+def test_half_of_an_odd_number_of_layers_is_refused():
+    with pytest.raises(UserError, match=r"must divide its 5 to be evenly spaced, got 2: name the layers yourself"):
+        layers_of("half", 5)
+
+
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
@@ -47,7 +55,8 @@ def test_evenly_spaced_layers_are_those_that_the_uniform_map_compares(count):
         ("0", r"must be 1 to 6, got 0"),
         ("first:7", r"must be 1 to 6, got first:7"),
         ("0,6", r"must be from 0 to 5, as it has 6, got 0,6"),
-        ("half", r"must be a number .*, got 'half'"),
+        ("middle", r"must be a number .*, got 'middle'"),
+        ("half:4", r"must be a number .*, got 'half:4'"),
         ("-2", r"must be a number .*, got '-2'"),
         ("", r"must be a number .*, got ''"),
         ("first4", r"must be a number .*, got 'first4'"),

@@ -478,7 +478,10 @@ def test_a_file_that_is_not_what_its_name_says_is_named(tmp_path, config, name, 
 
 def test_a_folder_without_weights_is_refused(tmp_path, config):
     write_json(tmp_path / "config.json", config.to_transformers())
-    with pytest.raises(UserError, match=r"holds no weights: one of model\.safetensors, .* is needed"):
+    with pytest.raises(UserError, match=r"holds no weights: one of model\.safetensors, .* is needed$"):
+        load_pretrained(tmp_path)
+    (tmp_path / "tf_model.h5").touch()
+    with pytest.raises(UserError, match=r"is needed; tf_model\.h5 is TensorFlow's: save it in PyTorch first"):
         load_pretrained(tmp_path)
 
 

@@ -78,6 +78,12 @@ def test_anything_else_is_refused_with_what_there_is(source):
         parse([source, "--output", "x"])
 
 
+@pytest.mark.parametrize("arguments", [["--output", "x", "quickstart"], ["--preset", "paper"]], ids=["flag", "alone"])
+def test_flags_before_the_recipe_are_refused_with_the_order(arguments):
+    with pytest.raises(UserError, match=rf"the recipe must come first, got {arguments[0]}: tinybert train RECIPE \["):
+        parse(arguments)
+
+
 def test_help_lists_the_recipes_and_a_recipe_s_help_its_flags(capsys):
     with pytest.raises(SystemExit) as ended:
         parse(["--help"], "What it does.")

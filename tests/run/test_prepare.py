@@ -49,6 +49,13 @@ def test_the_dtype_that_a_recipe_leaves_open_is_decided(recipe, tmp_path, monkey
     assert {ingredients.student.config.dtype, ingredients.teacher.config.dtype} == {"bfloat16"}
 
 
+@pytest.mark.parametrize("field", ["train", "dev", "augmented"])
+def test_data_that_do_not_exist_are_told_before_models_are_loaded(recipe, tmp_path, field):
+    wrong = dataclasses.replace(recipe, teacher=str(tmp_path), student=str(tmp_path), **{field: "missing.json"})
+    with pytest.raises(UserError, match=r"missing\.json does not exist"):
+        prepare(wrong, tmp_path / "run")
+
+
 @pytest.mark.parametrize("field", ["eval_batch_size", "stages.1.batch_size"])
 def test_a_batch_that_no_memory_holds_is_refused(recipe, tmp_path, field):
     huge = {field.split(".")[-1]: 2**31 - 1}

@@ -4,13 +4,14 @@ from pathlib import Path
 import pytest
 
 from tinybert_jax import train
-from tinybert_jax.augment.rules import AugmentConfig
+from tinybert_jax.augment.rules import AugmentConfig, AugmentRules
 from tinybert_jax.data import WindowConfig
-from tinybert_jax.distill import Finetune, Intermediate, Projection
+from tinybert_jax.distill import Finetune, Intermediate, OptimizerConfig, Prediction, Projection, UpdateRule
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.presets import HAYSTACK, PRESETS
 from tinybert_jax.run.recipe import Stage, with_preset
 from tinybert_jax.run.recipes import RECIPES
+from tinybert_jax.scoring import AnswerConfig
 
 
 def test_every_recipe_is_named_after_itself_and_says_its_command():
@@ -58,6 +59,49 @@ def test_flags_reach_the_augmentation():
     recipe, *_ = train.parse([*arguments, "--augment.rules.answers", "empty", "--output", "x"])
     expected = AugmentConfig(copies=3, glove=Path("glove.zip"), rules=HAYSTACK.augment)
     assert recipe.augment == expected
+
+
+def test_half_of_teacher_takes_a_trained_teacher_as_it_is_and_needs_no_labels():
+    arguments = ["half-of-teacher", "--teacher", "mine", "--train", "mine.jsonl", "--dev", "dev.json", "--output", "x"]
+    recipe, *_ = train.parse(arguments)
+    assert (recipe.teacher, recipe.teacher_stages, recipe.student_from_teacher) == ("mine", (), "half")
+    assert not recipe.compare_undistilled
+    assert not any(stage.objective.needs_labels or stage.augmented for stage in recipe.stages)
+    assert recipe.stages == RECIPES["minilm-3l-squad2"]().stages
+    recipe, *_ = train.parse([*arguments, "--windows.max-seq-len", "512"])
+    assert recipe.batch_lengths == (128, 192, 256, 384, 512)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        (AnswerConfig, "no_answer"),
+        (AugmentConfig, "dtype"),
+        (AugmentRules, "answers"),
+        (AugmentRules, "spacing"),
+        (AugmentRules, "words"),
+        (Intermediate, "attention_map"),
+        (Intermediate, "compare"),
+        (Intermediate, "heads"),
+        (Intermediate, "hidden_map"),
+        (Intermediate, "padding"),
+        (OptimizerConfig, "schedule"),
+        (Prediction, "padding"),
+        (Projection, "kind"),
+        (UpdateRule, "clip"),
+        (UpdateRule, "decay"),
+        (WindowConfig, "stride_means"),
+    ],
+)
+def test_a_misspelt_name_in_python_is_refused_as_on_the_command_line(kind, field):
+    with pytest.raises(UserError, match=f"{field} must be one of .*, got 'mispelt'"):
+        kind(**{field: "mispelt"})
+
+
+@pytest.mark.parametrize("field", ["keep", "dtype", "teacher_cache"])
+def test_a_misspelt_name_of_a_recipe_is_refused(field):
+    with pytest.raises(UserError, match=f"{field} must be one of .*, got 'mispelt'"):
+        dataclasses.replace(RECIPES["quickstart"](), **{field: "mispelt"})
 
 
 @pytest.mark.parametrize("name", PRESETS)

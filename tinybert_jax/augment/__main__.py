@@ -1,14 +1,17 @@
-"""Data augmentation: `python -m tinybert_jax.augment IN OUT [--copies 20] [--preset NAME] [--glove FILE] …`.
+"""Data augmentation: `python -m tinybert_jax.augment SOURCE DESTINATION [--copies 20] [--preset NAME] …`.
 
-IN is SQuAD JSON (plain or gzipped), what this command wrote as Arrow, or a hub data set with its split. OUT, by its
-suffix, is SQuAD 2.0 .json or .json.gz, or .arrow, which `train.py --augmented` reads without holding it in memory.
+SOURCE is SQuAD JSON (plain or gzipped), what this command wrote as Arrow, or a hub data set with its split.
+DESTINATION, by its suffix, is SQuAD 2.0 .json or .json.gz, or .arrow, which `train.py --augmented` reads without
+holding it in memory.
 Candidates for each word are found once and kept in the cache: a run that was stopped continues by the same command,
 and other copies, seeds or probabilities draw from the same candidates.
 """
 
 import functools
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from tinybert_jax.augment.candidates import Candidates, load_masked_lm
 from tinybert_jax.augment.pipeline import write_copies
@@ -22,8 +25,8 @@ from tinybert_jax.store.cache import default_cache
 
 
 def augment(
-    source: str,
-    destination: Path,
+    source: Annotated[str, tyro.conf.arg(metavar="SOURCE")],
+    destination: Annotated[Path, tyro.conf.arg(metavar="DESTINATION")],
     *,
     copies: int = 20,
     model: str = "google-bert/bert-base-uncased",
@@ -41,12 +44,12 @@ def augment(
         source: SQuAD 1.1 or 2.0: JSON, plain or gzipped, Arrow, or a hub data set,
             "owner/name[/configuration][@revision]:split".
         destination: the file to write, .json, .json.gz or .arrow; it must not exist yet.
-        copies: of each paragraph.
+        copies: how many to make of each paragraph.
         model: a BERT with its masked-LM head, a folder or a hub id, "owner/name" or "owner/name@revision".
         glove: GloVe vectors, text or zip, for words of several pieces; without them those words stay.
-        probability: of each word that can be replaced, to be replaced in a copy.
-        candidates: words that each of them is replaced by, at random.
-        seed: of the copies.
+        probability: how likely a word that can be replaced is replaced in a copy.
+        candidates: how many words are found for each word; one of them, at random, replaces it in a copy.
+        seed: decides which words are replaced, and by which candidates.
         preset: whose rules say which words are replaced, and what becomes of answers and originals.
         dtype: what the masked LM computes in.
         cache: where candidates are kept between runs; ~/.cache/tinybert_jax if not given.
@@ -71,7 +74,6 @@ def augment(
 
 def main() -> None:
     """The command line."""
-    import tyro
 
     @functools.wraps(augment)
     def command(*positional: Any, **named: Any) -> None:

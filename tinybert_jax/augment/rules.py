@@ -11,7 +11,7 @@ import numpy as np
 from tinybert_jax.augment.stop_words import STOP_WORDS
 from tinybert_jax.augment.words import Words
 from tinybert_jax.data.example import Example
-from tinybert_jax.errors import UserError, check, check_least, check_numbers
+from tinybert_jax.errors import UserError, check, check_choices, check_least, check_numbers
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class AugmentRules:
 
     Attributes:
         words: which words may be replaced: "any" (numbers and punctuation too), "letters" (of any script), or "a-z".
-        stop_words: replace the words of grammar too, the English ones.
-        pair: show the masked LM the whole text behind the masked one, "[CLS] masked [SEP] original [SEP]".
-        context: the longest sequence the masked LM reads, in tokens; of longer texts, what is around the word.
-        glove_words: how many of GloVe's words, from its first, are considered; None for all.
+        stop_words: replace English stop words ("the", "of") too.
+        pair: show the masked LM the unmasked text too, "[CLS] masked [SEP] original [SEP]".
+        context: the longest sequence that the masked LM reads, in tokens; of a longer text, the part around the word.
+        glove_words: how many of GloVe's words, the first ones of its file, are considered; None for all.
         answers: "keep" leaves the words of answers alone and moves the answers' offsets along; "empty" replaces them
             like any other and calls every question impossible.
         originals: put each paragraph before its copies.
@@ -45,6 +45,7 @@ class AugmentRules:
     def __post_init__(self) -> None:
         if self.spacing == "single" and self.answers == "keep":
             raise UserError('spacing "single" moves answers to where they cannot be found: it needs answers "empty"')
+        check_choices(self)
         check_numbers(self)
         check("context", self.context, self.context >= 16, "at least 16 tokens")
         check_least(self, glove_words=1)
@@ -55,13 +56,13 @@ class AugmentConfig:
     """An augmentation: its models and its figures.
 
     Attributes:
-        copies: of each paragraph.
+        copies: how many to make of each paragraph.
         model: a BERT with its masked-LM head, a folder or a hub id, "owner/name" or "owner/name@revision".
         glove: GloVe vectors, text or zip, for words of several pieces; without them those words stay.
-        probability: of each word that can be replaced, to be replaced in a copy.
-        candidates: words that each of them is replaced by, at random.
-        seed: of the copies.
-        rules: what is replaced by what.
+        probability: how likely a word that can be replaced is replaced in a copy.
+        candidates: how many words are found for each word; one of them, at random, replaces it in a copy.
+        seed: decides which words are replaced, and by which candidates.
+        rules: which words are replaced, and what becomes of answers and originals.
         dtype: what the masked LM computes in.
     """
 
@@ -75,6 +76,7 @@ class AugmentConfig:
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
     def __post_init__(self) -> None:
+        check_choices(self)
         check_numbers(self)
         check_least(self, copies=1, candidates=1, seed=0)
         check("probability", self.probability, 0 <= self.probability <= 1, "in [0, 1]")

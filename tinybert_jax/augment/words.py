@@ -33,7 +33,7 @@ def split_words(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast") -> I
     """Yields the words of each text.
 
     Punctuation marks and CJK characters are words of their own. What the tokenizer removes after a word belongs to it,
-    as `character_ranges` has it: whoever replaces "é", written as two characters, must not leave the accent behind.
+    as in `character_ranges`: whoever replaces "é", written as two characters, must not leave the accent behind.
 
     Args:
         texts: any texts, empty ones too.

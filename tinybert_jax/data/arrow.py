@@ -32,7 +32,7 @@ class ArrowExamples(Sequence[Example]):
 
         Args:
             path: the file.
-            check_offsets: as `read_squad` has it.
+            check_offsets: as in `read_squad`.
 
         Raises:
             UserError: missing, unreadable, damaged, or other columns.

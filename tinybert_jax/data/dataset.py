@@ -43,9 +43,9 @@ def read_dataset(
     """Reads a data set, or a sample of its questions, and cuts it into windows.
 
     Args:
-        source: as `read_squad` has it.
-        tokenizer: as `build_windows` has it.
-        config: as `build_windows` has it.
+        source: as in `read_squad`.
+        tokenizer: as in `build_windows`.
+        config: as in `build_windows`.
         cache_dir: the cache's folder.
         questions: how many are sampled at random; None for all.
         seed: of that sample.
@@ -62,7 +62,7 @@ def window_dataset(
     config: WindowConfig,
     cache_dir: Path,
 ) -> Dataset:
-    """Cuts questions into windows; arguments as `read_dataset` has them."""
+    """Cuts questions into windows; arguments as in `read_dataset`."""
     key = windows_key(examples, tokenizer, config)
     return Dataset(examples, load_windows(examples, tokenizer, config, cache_dir, key), key)
 

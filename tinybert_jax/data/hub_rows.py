@@ -37,7 +37,7 @@ def _rows(source: str) -> Iterator[Row]:
 
 
 def load(source: str) -> Any:
-    """The rows of a split as `datasets` has them; any error of the clients' is passed on."""
+    """The rows of a split, as `datasets` reads them; errors of its clients are passed on."""
     from datasets import load_dataset
     from huggingface_hub import HfApi
 

@@ -65,7 +65,10 @@ def check_questions(path: Path, skip_bad: bool) -> Counts:
         total += 1
         bad += bool(question.error)
         if question.error and not skip_bad:
-            raise UserError(f"{path}, line {question.line}: {question.error}; correct it, or pass over with --skip-bad")
+            raise UserError(
+                f'{path}, line {question.line}: {question.error}; each line is one {{"id", "question", "context"}}: '
+                "correct it, or pass over bad lines with --skip-bad"
+            )
     if not total:
         raise UserError(f"{path} holds no question: a line for each is needed")
     return Counts(total, bad)
@@ -87,7 +90,7 @@ def read_unlabelled(source: str, _: bool = False) -> list[Example]:
         if line.has_answers:
             raise UserError(
                 f'{where} has "answers", and a .jsonl file is of questions without: leave them out, or give labelled '
-                "questions in SQuAD's JSON"
+                "questions in SQuAD's JSON, as docs/data.md shows"
             )
         context = contexts.setdefault(line.passages, line.passages)  # questions about one text share it
         examples.append(Example(str(line.id), line.question, context, (), is_labelled=False))

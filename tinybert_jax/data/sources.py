@@ -42,12 +42,17 @@ def read_squad(source: str | Path, *, check_offsets: bool = True) -> Sequence[Ex
             is not at its offset; `is_impossible` and the answers contradict each other.
     """
     source = str(source)
-    examples = _reader(source)(source, check_offsets)
+    examples = reader_of(source)(source, check_offsets)
     check_whole(examples, source)
     return examples
 
 
-def _reader(source: str) -> Callable[[str, bool], Sequence[Example]]:
+def reader_of(source: str) -> Callable[[str, bool], Sequence[Example]]:
+    """What reads a source; nothing of it is read yet.
+
+    Raises:
+        UserError: there is no such file, and it is no name of a hub data set.
+    """
     path = Path(source)
     if path.exists():
         inside = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix

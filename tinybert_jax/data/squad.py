@@ -6,6 +6,7 @@ from typing import Any
 
 from tinybert_jax.data.example import Example
 from tinybert_jax.data.validation import Row, field, hold, paragraph_rows
+from tinybert_jax.errors import UserError
 from tinybert_jax.store.files import parse_json, reading
 
 _MOST_AT_ONCE = 4_000_000_000  # bytes of a gzipped file, as all of it is held; SQuAD has 42 million
@@ -21,6 +22,11 @@ def read_json_file(source: str, check_offsets: bool) -> list[Example]:
 
 
 def _rows(squad: Any, path: str) -> Iterator[Row]:
+    if isinstance(squad, list):  # what most libraries write
+        raise UserError(
+            f'{path} is a list of rows, not SQuAD\'s layout, {{"data": [{{"paragraphs": […]}}]}}: convert it, as '
+            "docs/data.md shows"
+        )
     for a, article in enumerate(field(squad, "data", list, f"{path}: the top level")):
         where = f"{path}: data[{a}]"
         paragraphs = field(article, "paragraphs", list, where)

@@ -41,7 +41,7 @@ def to_example(row: Row, check_offsets: bool) -> Example:
 
     Args:
         row: the question.
-        check_offsets: as `read_squad` has it.
+        check_offsets: as in `read_squad`.
 
     Raises:
         UserError: a field is missing, of another type or not Unicode; `is_impossible` and the answers contradict each

@@ -37,8 +37,8 @@ def load_windows(
 
     Args:
         examples: the questions; with a cache they are iterated, never held: `ArrowExamples` may be of any size.
-        tokenizer: as `build_windows` has it.
-        config: as `build_windows` has it.
+        tokenizer: as in `build_windows`.
+        config: as in `build_windows`.
         cache_dir: the cache's folder.
         key: their `windows_key`, by a caller that needs it too: large data takes seconds to hash.
 

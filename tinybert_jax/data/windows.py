@@ -16,7 +16,7 @@ from tinybert_jax.data.character_ranges import character_ranges
 from tinybert_jax.data.example import Example
 from tinybert_jax.data.prefetch import prefetch
 from tinybert_jax.data.tokenizer import bare_backend
-from tinybert_jax.errors import UserError, check, check_least, check_numbers
+from tinybert_jax.errors import UserError, check_choices, check_least, check_numbers
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,7 +29,7 @@ class WindowConfig:
 
     Attributes:
         max_seq_len: the longest window, question and special tokens included.
-        doc_stride: how consecutive windows of a context lie to each other, as `stride_means` says.
+        doc_stride: the overlap of consecutive windows of a context, or the step between them, as `stride_means` says.
         stride_means: the "overlap" of two windows (BERT's name for it in transformers), or the "step" from the first
             context token of one to that of the next (BERT's own script, haystack).
         max_question_len: where longer questions are cut.
@@ -49,8 +49,7 @@ class WindowConfig:
     def __post_init__(self) -> None:
         check_numbers(self)
         check_least(self, max_seq_len=1, doc_stride=1 if self.stride_means == "step" else 0, max_question_len=1)
-        means = self.stride_means
-        check("stride_means", repr(means), means in ("overlap", "step"), '"overlap" or "step"')
+        check_choices(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +120,8 @@ def window_blocks(
 
     Args:
         examples: iterated, never held.
-        tokenizer: as `build_windows` has it.
-        config: as `build_windows` has it.
+        tokenizer: as in `build_windows`.
+        config: as in `build_windows`.
         size: examples a block. The tokenizer's own results take some 100 bytes a token.
         first: which of all examples the first of these is.
 

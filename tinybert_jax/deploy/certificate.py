@@ -50,7 +50,7 @@ class Questions(NamedTuple):
     """What models are measured on.
 
     Attributes:
-        source: as `read_squad` has it.
+        source: as in `read_squad`.
         examples: the questions.
     """
 
@@ -85,7 +85,7 @@ def read_questions(source: str, others: Mapping[str, str]) -> Questions:
     """Reads what models are to be measured on, and finds those from elsewhere, before anything is measured.
 
     Args:
-        source: as `read_squad` has it.
+        source: as in `read_squad`.
         others: models outside of the folder, by the labels of this module.
 
     Raises:
@@ -110,7 +110,7 @@ def models_of(folder: Path, others: Mapping[str, str]) -> dict[str, Measured]:
 
     Args:
         folder: of transformers' layout, an export, or both.
-        others: as `read_questions` has them.
+        others: as in `read_questions`.
 
     Raises:
         UserError: no such folder, it holds no model, or a student is given to a folder that holds one.

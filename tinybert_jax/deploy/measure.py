@@ -26,7 +26,7 @@ class Scored(NamedTuple):
 
     Attributes:
         figures: exact and F1 in percent, and their 95% intervals.
-        questions: as `question_scores` has them.
+        questions: as in `question_scores`.
     """
 
     figures: dict[str, Any]

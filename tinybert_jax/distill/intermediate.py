@@ -14,7 +14,7 @@ from tinybert_jax.distill import losses
 from tinybert_jax.distill.gram import score_mse_gram
 from tinybert_jax.distill.mapping import LayerMap, Projection, group_heads, group_probabilities, resolve_layer_map
 from tinybert_jax.distill.objective import LossInputs, Metrics, Objective
-from tinybert_jax.errors import UserError, check, check_numbers
+from tinybert_jax.errors import UserError, check, check_choices, check_numbers
 from tinybert_jax.model import BertConfig, Outputs
 from tinybert_jax.model.bert import AttentionOutput, Params
 from tinybert_jax.model.ops.platform import Platform
@@ -33,7 +33,8 @@ class Intermediate(Objective):
             softmax does not see ("centred-scores"); or attention probabilities, the student's after its dropout
             (haystack).
         padding: means over real tokens and pairs of them, or plain means in which padding counts (haystack, Huawei).
-        hidden_map: the teacher's layer for each student layer, for hidden states; see `resolve_layer_map`.
+        hidden_map: which teacher layer each student layer learns hidden states from: "uniform", every second, third, …
+            one; "last", the topmost ones; or these themselves, counted from 1.
         attention_map: the same for attention.
         heads: what to do about unlike numbers of heads: refuse them ("equal"), compare means over groups of
             consecutive heads of the model that has more, or drop the attention term.
@@ -60,6 +61,7 @@ class Intermediate(Objective):
     teacher_dropout: bool = False
 
     def __post_init__(self) -> None:
+        check_choices(self)
         check_numbers(self)
         for name in ("hidden_weight", "attention_weight"):
             check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")

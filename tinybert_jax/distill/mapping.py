@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, PRNGKeyArray
 
-from tinybert_jax.errors import UserError
+from tinybert_jax.errors import UserError, check_choices
 from tinybert_jax.model import BertConfig
 from tinybert_jax.model.bert import Params
 
@@ -88,6 +88,9 @@ class Projection:
     kind: Literal["none", "shared", "embeddings-layers", "per-state"] = "per-state"
     bias: bool = False
     always: bool = False
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
     def check(self, student: BertConfig, teacher: BertConfig) -> None:
         """Raises a UserError where widths differ and nothing bridges them."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tinybert_jax.errors import UserError, check, check_least, check_numbers
+from tinybert_jax.errors import UserError, check, check_choices, check_least, check_numbers
 
 Decay = Literal["all", "matrices", "kernels"]
 Schedule = Literal["linear", "cosine", "constant"]
@@ -22,7 +22,7 @@ class UpdateRule:
     Attributes:
         bias_correction: AdamW's (Loshchilov & Hutter 2019), or without it BERT's own optimiser (Huawei's BertAdam).
         eps: added to the root of the second moment.
-        decay: what decays: every parameter (haystack), kernels and embedding tables (BERT), or only kernels.
+        decay: which parameters decay: all (haystack), "matrices", kernels and embedding tables (BERT), or only kernels.
         clip: gradients are clipped by their norm over all parameters, or tensor by tensor (Huawei).
         fractional_warmup: warm-up ends where its share of the updates does, between two of them if need be (Huawei),
             or is cut to whole updates (BERT, haystack).
@@ -35,6 +35,7 @@ class UpdateRule:
     fractional_warmup: bool = False
 
     def __post_init__(self) -> None:
+        check_choices(self)
         check_numbers(self)
         check("eps", self.eps, self.eps > 0, "above 0")
 
@@ -46,11 +47,11 @@ class OptimizerConfig:
     Attributes:
         learning_rate: the peak, reached when warm-up ends.
         warmup: fraction of the updates over which the rate rises from 0.
-        schedule: how the rate goes on after that: down to 0 in a line or along half a cosine, or "constant".
-        weight_decay: decoupled decay of what `rule.decay` says.
+        schedule: the rate after warm-up: "linear" or along half a "cosine", both down to 0, or "constant".
+        weight_decay: decoupled weight decay, of the parameters that `rule.decay` names.
         clip_norm: gradients are scaled down to this norm.
         accumulate: batches whose gradients are averaged into one update.
-        rule: how an update is made of all this.
+        rule: how updates are computed.
     """
 
     learning_rate: float = 5e-5
@@ -62,6 +63,7 @@ class OptimizerConfig:
     rule: UpdateRule = UpdateRule()
 
     def __post_init__(self) -> None:
+        check_choices(self)
         check_numbers(self, but=("clip_norm",))  # which may be infinite: nothing is clipped
         check("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
         check("warmup", self.warmup, 0 <= self.warmup <= 1, "in [0, 1]")

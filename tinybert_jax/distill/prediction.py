@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from tinybert_jax.distill import losses
 from tinybert_jax.distill.objective import LossInputs, Metrics, Objective
-from tinybert_jax.errors import check, check_numbers
+from tinybert_jax.errors import check, check_choices, check_numbers
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Prediction(Objective):
     null_weight: float = 0.0
 
     def __post_init__(self) -> None:
+        check_choices(self)
         check_numbers(self)
         check("temperature", self.temperature, self.temperature > 0, "above 0")
         check("soft_weight", self.soft_weight, 0 <= self.soft_weight <= 1, "in [0, 1]")

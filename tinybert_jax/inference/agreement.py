@@ -17,7 +17,7 @@ def agreement_of(student: Loaded, teacher: Loaded, examples: Sequence[Example], 
         student: the model that is measured.
         teacher: the model whose answers are taken for the gold ones.
         examples: the questions.
-        batch_size: windows a forward.
+        batch_size: windows in a forward pass.
 
     Raises:
         UserError: a logit is not finite, or a question leaves a window no room.

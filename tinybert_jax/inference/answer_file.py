@@ -25,7 +25,7 @@ def answer_file(answerer: Answerer, source: Path, output: Path, total: int, top_
 
     Args:
         answerer: what answers.
-        source: as `read_questions` has it; lines that carry an error get a line with that error.
+        source: as in `read_questions`; lines that carry an error get a line with that error.
         output: written when all is answered; a job that was cut off before continues after its last line.
         total: how many questions there are, for the progress bar.
         top_k: the most answers to a question.

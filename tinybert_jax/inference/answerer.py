@@ -75,7 +75,7 @@ class Answerer:
             network: what computes logits.
             tokenizer: the one that the network was trained with.
             settings: how to answer; windows are shortened to the network's position table.
-            batch_size: the most windows a forward.
+            batch_size: the most windows in a forward pass.
         """
         self._network, self._tokenizer, self._batch_size = network, tokenizer, batch_size
         fitted = settings.windows.fitted(network.config.max_positions)
@@ -86,9 +86,9 @@ class Answerer:
         """Loads a model from a folder or from the hub.
 
         Args:
-            name_or_path: as `inference.loading.load` has it.
+            name_or_path: as in `inference.loading.load`.
             dtype: what matrix products compute in.
-            batch_size: the most windows a forward.
+            batch_size: the most windows in a forward pass.
 
         Raises:
             UserError: as `inference.loading.load`.

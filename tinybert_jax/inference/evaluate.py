@@ -56,7 +56,7 @@ def evaluate(
         network: what computes the logits.
         data: questions and their windows.
         answers: how answers are read off the logits.
-        batch_size: windows a forward.
+        batch_size: windows in a forward pass.
         buckets: batch lengths.
 
     Raises:
@@ -74,7 +74,7 @@ def evaluate(
 def answer(
     network: Network, data: Dataset, answers: AnswerConfig, *, batch_size: int = 32, buckets: Sequence[int] = ()
 ) -> Said:
-    """Answers every question of `data`, labelled or not; arguments as `evaluate` has them."""
+    """Answers every question of `data`, labelled or not; arguments as in `evaluate`."""
     logits = predict_logits(network, data.windows, batch_size=batch_size, buckets=buckets)
     return Said(find_answers(data.examples, data.windows, logits, answers), data.windows, logits)
 
@@ -97,7 +97,7 @@ def evaluate_against(
         data: questions and their windows.
         teacher: what the teacher made of these questions.
         answers: how answers are read off the logits.
-        batch_size: windows a forward.
+        batch_size: windows in a forward pass.
         buckets: batch lengths.
 
     Raises:

@@ -55,7 +55,7 @@ def find(name_or_path: str | Path) -> Place:
     """Finds a model's files, and fetches them where they are the hub's; nothing is read.
 
     Args:
-        name_or_path: as `load` has it.
+        name_or_path: as in `load`.
 
     Raises:
         UserError: as `locate`.
@@ -106,7 +106,7 @@ def load(name_or_path: str | Path, dtype: Dtype = "float32", *, allow_non_finite
         name_or_path: a hub id, "owner/name" or "owner/name@revision", or a folder; also one of `tinybert export --to
             onnx`, or one of the .onnx files in it.
         dtype: what matrix products compute in; an exported network has its own.
-        allow_non_finite: as `load_pretrained` has it; nothing looks at an exported network's weights.
+        allow_non_finite: as in `load_pretrained`; nothing looks at an exported network's weights.
 
     Raises:
         UserError: as `load_qa_model`, `OnnxNetwork.load`, `load_tokenizer` or `load_settings`; or a token has no

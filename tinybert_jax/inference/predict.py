@@ -29,7 +29,7 @@ def predict_logits(
     Args:
         network: what computes them.
         windows: W windows.
-        batch_size: windows a forward.
+        batch_size: windows in a forward pass.
         buckets: batch lengths; the network's own up to the longest window when empty.
         label: what the progress bar calls this; None for no bar.
 
@@ -60,7 +60,7 @@ def predict_blocks(
         block: windows in a block; the last one may have fewer.
         first: the window the first block begins with.
         last: the window before which the last block ends; None, or one that there is not, for the end of all.
-        batch_size: as `predict_logits` has it.
+        batch_size: as in `predict_logits`.
         buckets: likewise.
         label: likewise.
     """

@@ -47,8 +47,8 @@ def cached_logits(
         data_key: their `windows_key`.
         cache_dir: the cache's folder.
         dtype: what the logits are stored in.
-        batch_size: windows a forward. Neither this, nor the buckets, nor the device take part in the cache's key:
-            they change logits by rounding alone.
+        batch_size: windows in a forward pass. Neither this, nor the buckets, nor the device take part in the cache's
+            key: they change logits by rounding alone.
         buckets: batch lengths.
 
     Returns:

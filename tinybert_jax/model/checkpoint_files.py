@@ -17,6 +17,7 @@ from tinybert_jax.store.files import read_json
 
 Tensors = Iterator[tuple[str, np.ndarray]]
 Reader = Callable[[Path], Tensors]
+_TENSORFLOW = "tf_model.h5"  # which nothing here reads
 
 
 def read_tensors(folder: Path) -> Tensors:
@@ -28,7 +29,8 @@ def read_tensors(folder: Path) -> Tensors:
     """
     present = next((name for name in WEIGHTS if (folder / name).exists()), None)
     if present is None:
-        raise UserError(f"{folder} holds no weights: one of {', '.join(WEIGHTS)} is needed")
+        hint = f"; {_TENSORFLOW} is TensorFlow's: save it in PyTorch first" if (folder / _TENSORFLOW).exists() else ""
+        raise UserError(f"{folder} holds no weights: one of {', '.join(WEIGHTS)} is needed{hint}")
     with _reading(folder / present):
         yield from READERS[present](folder / present)
 

@@ -16,7 +16,8 @@ from tinybert_jax.errors import UserError, check
 from tinybert_jax.model.pretrained import Model
 
 _RULE = (
-    'a number of evenly spaced layers ("6"), layers counted from 0 ("0,2,4"), "first", "last", "first:4" or "last:4"'
+    'a number of evenly spaced layers ("6"), "half" of them, layers counted from 0 ("0,2,4"), "first", "last", '
+    '"first:4" or "last:4"'
 )
 
 
@@ -24,8 +25,8 @@ def layers_of(chosen: str, teacher_layers: int) -> tuple[int, ...]:
     """The layers that a choice names, from 0, in the student's order.
 
     Args:
-        chosen: "6", so many evenly spaced ones, which end with the last; "0,2,4,7,9,11", these; "first" or "last", the
-            half at that end; "first:4" or "last:4", so many there.
+        chosen: "6", so many evenly spaced ones, which end with the last; "half", half of them, evenly spaced;
+            "0,2,4,7,9,11", these; "first" or "last", the half at that end; "first:4" or "last:4", so many there.
         teacher_layers: how many there are.
 
     Raises:
@@ -37,7 +38,7 @@ def layers_of(chosen: str, teacher_layers: int) -> tuple[int, ...]:
         rule = f"from 0 to {teacher_layers - 1}, as it has {teacher_layers}"
         check("layers of the teacher", chosen, max(layers) < teacher_layers, rule)
         return layers
-    form = re.fullmatch(r"(\d+)|(first|last)(?::(\d+))?", text)
+    form = re.fullmatch(r"(\d+)|half|(first|last)(?::(\d+))?", text)
     if form is None:
         raise UserError(f"layers of the teacher must be {_RULE}, got {chosen!r}")
     evenly, end, number = form.groups()

@@ -83,7 +83,7 @@ def load_stored(name_or_path: str | Path, *, allow_non_finite: bool = False) -> 
     """Loads what a checkpoint holds, and adds nothing: its encoder, and its span head or else its masked-LM head.
 
     Args:
-        name_or_path: as `load_pretrained` has it.
+        name_or_path: as in `load_pretrained`.
         allow_non_finite: likewise.
 
     Raises:
@@ -131,7 +131,7 @@ class Model(NamedTuple):
 
 
 def load_qa_model(name_or_path: str, *, allow_non_finite: bool = False) -> Model:
-    """Loads a model that must have a trained question-answering head; arguments as `load_pretrained` has them.
+    """Loads a model that must have a trained question-answering head; arguments as in `load_pretrained`.
 
     Raises:
         UserError: as `load_pretrained`, or there is no such head.

@@ -20,7 +20,7 @@ class System(NamedTuple):
     Attributes:
         name: what the user calls it.
         metrics: the official ones, with intervals.
-        scores: as `question_scores` has them.
+        scores: as in `question_scores`.
         answers: texts, "" for "no answer".
         starts: where answers begin in their contexts, in characters; None where that is not known.
         spans: the answers as if there were one to each question; None where only `answers` are known.

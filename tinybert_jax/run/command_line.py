@@ -18,6 +18,7 @@ from tinybert_jax.run.recipe_file import read_recipe, run_recipe_file
 from tinybert_jax.run.recipes import RECIPES
 from tinybert_jax.run.trackers import TRACKERS, TrackerName
 
+_USAGE = "tinybert train RECIPE [--preset NAME] [--overrides] --output DIR"
 _SOURCE = "a recipe's name, a recipe.json, or FILE.py:NAME, which is executed"
 
 
@@ -26,8 +27,9 @@ class Start:
     """What a command makes of the recipe that it names, before other flags override figures of it.
 
     Attributes:
-        preset: a known system's objectives, updates and augmentation.
-        objectives: the kinds of the stages' objectives, in order; a new one starts with its defaults.
+        preset: a known system's objectives, updates and augmentation: docs/method.md.
+        objectives: the kind of each stage's objective, in order: docs/objectives.md. One that the recipe does not have
+            starts with its defaults.
     """
 
     preset: PresetName | None = None
@@ -98,13 +100,16 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path | N
         run and is no part of it.
 
     Raises:
-        UserError: no such recipe, a figure that it would not read, nothing to fork, or no folder.
+        UserError: no such recipe, or none in the first place, a figure that it would not read, nothing to fork, or no
+            folder.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
         recipes = (f"    {name:32}{_summary(name)}" for name in RECIPES)
         print(description, f"RECIPE is {_SOURCE}. The names:", "", *recipes, "", sep="\n")
         print("All options: tinybert train RECIPE --help")
         sys.exit(0)
+    if arguments[0].startswith("-"):
+        raise UserError(f"the recipe must come first, got {arguments[0]}: {_USAGE}")
     import tyro
 
     source_arg = tyro.conf.arg(metavar="RECIPE", help=_SOURCE)

@@ -151,7 +151,7 @@ class Tracking(Hook):
     Args:
         log_every: steps between lines.
         check_every: steps between checks that the figures are finite; for what follows it and must not see others.
-        skip_bad: how many steps of the stage the optimiser may have left out, as `Tracker` has it.
+        skip_bad: how many steps of the stage the optimiser may have left out, as in `Tracker`.
     """
 
     def __init__(self, log_every: int, check_every: int | None = None, skip_bad: int = 0) -> None:

@@ -11,6 +11,7 @@ from tinybert_jax.data import Dataset, WindowConfig, load_tokenizer, read_datase
 from tinybert_jax.data.corpus import load_corpus
 from tinybert_jax.data.corpus_text import CorpusText
 from tinybert_jax.data.dataset import sample, window_dataset
+from tinybert_jax.data.sources import reader_of
 from tinybert_jax.data.squad_writer import paragraphs_of
 from tinybert_jax.data.tokenizer import bare_backend, check_ids_fit, text_rules
 from tinybert_jax.data.vocabulary import trim_tokenizer, used_tokens
@@ -63,6 +64,8 @@ def prepare(recipe: Recipe, output: Path) -> Ingredients:
         in_turn(lambda: write_task(task, recipe.seed, folder))
         paths = {name: str(folder / name) for name in ("teacher", "student")}
         recipe = dataclasses.replace(recipe, train=str(folder / "train.json"), dev=str(folder / "dev.json"), **paths)
+    for data in filter(None, (recipe.train, recipe.dev, recipe.augmented)):
+        reader_of(data)  # a misspelt name is told before models are loaded and data tokenised
     source = student_source(recipe)
     tokenizer = load_tokenizer(source)
     for name in (recipe.teacher, *recipe.more_teachers):

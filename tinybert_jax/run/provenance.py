@@ -53,7 +53,7 @@ def describe(
         recipe: what was run.
         student: the student's shape.
         teacher: its teacher's; None where it had none.
-        metrics: as `ModelCard` has them.
+        metrics: as in `ModelCard`.
         output: the run's folder, by which the model is named.
     """
     layer_map = None

@@ -10,7 +10,7 @@ from tinybert_jax.augment.rules import AugmentConfig
 from tinybert_jax.data.batches import default_buckets
 from tinybert_jax.data.windows import WindowConfig
 from tinybert_jax.distill import Objective, OptimizerConfig
-from tinybert_jax.errors import UserError, check, check_least, check_numbers
+from tinybert_jax.errors import UserError, check, check_choices, check_least, check_numbers
 from tinybert_jax.model.config import Dtype
 from tinybert_jax.run.presets import Preset
 from tinybert_jax.scoring import AnswerConfig
@@ -26,7 +26,7 @@ class Stage(OptimizerConfig):
         objective: what is compared.
         epochs: passes over the data.
         batch_size: windows a step, over all devices.
-        max_steps: ends the stage sooner, its schedule included.
+        max_steps: ends the stage after so many steps, if that is sooner; the learning rate's schedule ends there too.
         augmented: train on the recipe's augmented data, where it has any.
         dropout: rate of dropout in the hidden states and the attention of the model that is trained; None for what its
             config.json says. What is exported keeps that.
@@ -67,29 +67,29 @@ class Recipe:
         teacher_stages: training that turns `teacher` into the teacher; none where it is one already.
         compare_undistilled: also train the same student on the labels alone, for as many steps as all stages
             together and with the last one's dropout: what distillation is compared to.
-        undistilled: the optimiser of that comparison.
+        undistilled: the optimiser's settings for `compare_undistilled`.
         augmented: augmented training data for the stages that ask for it.
         augment: makes that data out of `train` where `augmented` names none; without either, they use `train`.
         train_questions: train on a random sample of that many questions.
         dev_questions: score a random sample of that many questions.
         hold_out_questions: the share of `train`'s articles, or contexts where it has no titles, whose questions are
             held out of training, for `eval_every`.
-        eval_every: steps between scorings on these, in every stage that trains to answer; not in stage 1. A stage's
-            last step is scored too.
-        keep: what a scored stage ends with, its last step or its best F1 on the held-out questions.
+        eval_every: steps between scorings on the held-out questions, in every stage that trains to answer; not in
+            stage 1. A stage's last step is scored too.
+        keep: which step is the result of a scored stage, the last, or that with the best F1 on the held-out questions.
         patience: a scored stage ends early, once so many scorings in a row were no better than its best.
         windows: how text is cut into windows.
         answers: how answers are read off the logits.
         buckets: batch lengths in tokens; empty for the defaults below `windows.max_seq_len`.
-        eval_batch_size: windows a forward when scoring.
+        eval_batch_size: windows in a forward pass when scoring.
         dtype: what matrix products compute in; "auto" is bfloat16 where this machine multiplies it clearly faster,
             measured as the run begins, and float32 elsewhere.
         teacher_cache: how the teachers' logits are kept on disk for the stages that can train from them; "off" runs
             the teacher in every step.
-        shard_teacher: of the teacher that runs beside a student, each device keeps a part, and layers are gathered one
-            by one: for large teachers. Nothing that is trained changes, and a run may be continued otherwise.
-        more_teachers: models of the teacher's vocabulary, trained already; in stage 2 the logits of all teachers
-            are averaged.
+        shard_teacher: for large teachers: each device keeps a part of the teacher, and layers are gathered one by one.
+            The results do not change, and a run may be continued with or without it.
+        more_teachers: more trained teachers, of the same vocabulary; in stage 2 the logits of all teachers are
+            averaged.
         seed: decides samples, batches, dropout and fresh heads.
         checkpoint_every: steps between checkpoints.
         log_every: steps between lines of metrics.jsonl.
@@ -97,16 +97,17 @@ class Recipe:
             the first one ends the run. Not for a stage that accumulates.
         cache: where tokenised data, teachers' logits and augmentations are kept between runs.
         synthetic: generates data and models; `student`, `teacher`, `train` and `dev` are then its own.
-        student_from_teacher: makes the student of layers of the trained teacher: "6" evenly spaced ones, "0,2,4" these,
-            counted from 0, "first" or "last" half of them, or so many, "first:4".
-        student_width: hidden units of a student from the teacher; None for the teacher's.
-        student_heads: its attention heads; None for as many of the teacher's width as fit.
-        student_positions: the longest row that a student from the teacher can read, in tokens; None for the teacher's.
+        student_from_teacher: makes the student from layers of the trained teacher: "6", so many evenly spaced ones;
+            "half", half of them, evenly spaced; "0,2,4", these, counted from 0; "first" or "last", the half at that
+            end; "first:4" or "last:4", so many there.
+        student_width: hidden units of a student from the teacher; None for as many as the teacher has.
+        student_heads: its attention heads; None for as many heads of the teacher's width as fit.
+        student_positions: the longest input of a student from the teacher, in tokens; None for the teacher's.
         trim_vocabulary: leave tokens that the training data does not use out of the tokenizer and of all models; single
             characters stay.
         corpus: plain text to train on in place of questions: text files and .jsonl files, plain or gzipped, folders,
             patterns such as "texts/*.txt.gz", or hub data sets with their split, for stages that compare states alone.
-        corpus_column: the field or column of these that holds the text, where they have any.
+        corpus_column: the field of .jsonl files, or column of hub data sets, that holds the text.
     """
 
     name: str
@@ -149,6 +150,7 @@ class Recipe:
     corpus_column: str = "text"
 
     def __post_init__(self) -> None:
+        check_choices(self)
         check_numbers(self)
         least = {"train_questions": 1, "dev_questions": 1, "eval_every": 1, "patience": 1, "seed": 0}
         check_least(self, **least, eval_batch_size=1, checkpoint_every=1, log_every=1, skip_bad_updates=0)
@@ -183,7 +185,7 @@ class Recipe:
         of_questions = "train", "dev", "augmented", "augment", "train_questions", "hold_out_questions", "more_teachers"
         for name in (*of_questions, "teacher_stages", "compare_undistilled", "synthetic", "trim_vocabulary"):
             if getattr(self, name):
-                raise UserError(f"a corpus has no questions, and {name} is of such: leave out {name}, or the corpus")
+                raise UserError(f"a corpus has no questions, and {name} needs some: leave out {name}, or the corpus")
         for stage in self.stages:
             if stage.objective.trains_answers:
                 raise UserError(

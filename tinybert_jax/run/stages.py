@@ -66,7 +66,7 @@ class Program(NamedTuple):
     """A stage's training step.
 
     Attributes:
-        step: as `make_train_step` has it.
+        step: as in `make_train_step`.
         fresh_state: makes the state before its first call.
         taught: whose `params` it takes.
     """
@@ -79,7 +79,7 @@ class Program(NamedTuple):
 def program_of(
     stage: Stage, steps: int, student: Model, teacher: Model | None, recipe: Recipe, *, cached: bool, key: jax.Array
 ) -> Program:
-    """The step of a stage of so many; the other arguments are as `teaching` has them."""
+    """The step of a stage of so many; the other arguments are as in `teaching`."""
     optimizer = optimizer_of(stage, steps, recipe)
     taught = teaching(stage.objective, student, teacher, cached, key, shard=recipe.shard_teacher)
     step = make_train_step(_network(student, stage.dropout), taught.network, stage.objective, optimizer)

@@ -8,7 +8,7 @@ questions (Koehn 2004, Statistical Significance Tests for Machine Translation Ev
 The spread is that of the questions alone, each taken as independent of the others, though some share a paragraph;
 another training seed moves the figures as well.
 
-`scipy.stats.bootstrap` gives the same interval, and is not used: it has no p-value of a paired comparison, draws anew
+`scipy.stats.bootstrap` gives the same interval, and is not used: it has no p-value of a paired comparison, draws again
 for each metric, and unless told to work in batches holds all draws at once, 1.8 GB for SQuAD 2.0's dev set.
 """
 

@@ -31,7 +31,7 @@ def given_probability(
     With the threshold of "no answer" at 0 that is the likeliest option, else it need not be.
 
     Args:
-        options: as `padded_options` has them.
+        options: as in `padded_options`.
         is_null: whether "no answer" was given.
         temperature: what scores are divided by.
     """

@@ -103,7 +103,7 @@ def squad_metrics(
 def best_thresholds(
     examples: Sequence[Example], predictions: Mapping[str, str], null_odds: Mapping[str, float]
 ) -> dict[str, float]:
-    """What the best of all no-answer thresholds would score, in percent, as the official SQuAD 2.0 script has it.
+    """What the best of all no-answer thresholds would score, in percent, as the official SQuAD 2.0 script computes it.
 
     Only an answer that is there can be admitted: of predictions that were emptied at some threshold already, no
     threshold above that one brings anything back. Give each question's best answer, whatever its odds.

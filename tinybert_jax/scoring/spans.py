@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tinybert_jax.data.windows import Windows
-from tinybert_jax.errors import check, check_least, check_numbers
+from tinybert_jax.errors import check, check_choices, check_least, check_numbers
 
 NoAnswer = Literal["auto", "allow", "never"]
 
@@ -22,12 +22,12 @@ class AnswerConfig:
     """How spans are chosen.
 
     Attributes:
-        n_best: how many candidates to keep for a question.
+        n_best: how many spans to keep for a question; probabilities are shares of these.
         max_answer_len: the longest span considered, in tokens.
         null_threshold: "no answer" is predicted where the null odds exceed it.
-        no_answer: whether it may be predicted at all. "auto" leaves that to whoever knows more: `evaluate` looks
-            whether the data has unanswerable questions, `Answerer` whether the model was trained on such. Where
-            nobody knows, it counts as "allow".
+        no_answer: whether it may be predicted at all. With "auto", `evaluate` predicts it where the data has
+            unanswerable questions, `Answerer` where the model was trained on such; if that is not known, "auto" is
+            "allow".
     """
 
     n_best: int = 20
@@ -36,6 +36,7 @@ class AnswerConfig:
     no_answer: NoAnswer = "auto"
 
     def __post_init__(self):
+        check_choices(self)
         check_numbers(self)
         check_least(self, n_best=1, max_answer_len=1)
         for field in ("n_best", "max_answer_len"):
@@ -106,7 +107,7 @@ def null_scores(
 ) -> list[float]:
     """Each question's score of "no answer": the lowest of its windows', a window's being that of its [CLS] token.
 
-    One window that sees an answer is enough. Arguments as `best_spans` has them; `questions` is how many there are.
+    One window that sees an answer is enough. Arguments as in `best_spans`; `questions` is how many there are.
     """
     owner = windows.example if question_of is None else question_of[windows.example]
     lowest = np.full(questions, np.inf, np.float32)
