@@ -179,7 +179,7 @@ def test_a_flag_that_the_recipe_would_not_read_is_refused(own, flags, message, r
 def test_figures_of_an_augmentation_are_for_copies_that_are_still_to_be_made():
     arguments = ["tinybert-6l-768d-squad2", "--augment.copies", "5", "--output", "x"]
     assert parse(arguments)[0].augment.copies == 5
-    with pytest.raises(UserError, match=r"--augment\.\* would not be read, as augmented a\.arrow has the copies"):
+    with pytest.raises(UserError, match=r"--augment\.\* would not be read, as a\.arrow has the copies"):
         parse([*arguments, "--augmented", "a.arrow"])
 
 

@@ -146,13 +146,13 @@ def _check_all_is_read(recipe: Recipe, start: Recipe) -> None:
     copies = (any(stage.augmented for stage in stages), "no stage asks for copies", "--stages.0.augmented")
     made = f"student_from_teacher {recipe.student_from_teacher} makes the student of its teacher's layers"
     own = (recipe.synthetic is None, f"{recipe.name} generates its models and data", "a recipe that does not")
-    readers = dict.fromkeys(("student", "teacher", "train", "dev"), own)
+    readers: dict[str, tuple[bool, str, str | None]] = dict.fromkeys(("student", "teacher", "train", "dev"), own)
     if recipe.student_from_teacher is not None:
         readers["student"] = (False, made, "--student-from-teacher None")
     readers |= {
         "undistilled": (recipe.compare_undistilled, "nothing is compared to", "--compare-undistilled"),
         "augmented": copies,
-        "augment": copies if recipe.augmented is None else (False, f"augmented {recipe.augmented} has the copies"),
+        "augment": copies if recipe.augmented is None else (False, f"{recipe.augmented} has the copies", None),
         "corpus_column": (bool(recipe.corpus), "there is no corpus", "--corpus"),
     }
     for name, reader in readers.items():
