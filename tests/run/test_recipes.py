@@ -10,7 +10,7 @@ from tinybert_jax.distill import Finetune, Intermediate, OptimizerConfig, Predic
 from tinybert_jax.errors import UserError
 from tinybert_jax.run.presets import HAYSTACK, PRESETS
 from tinybert_jax.run.recipe import Stage, with_preset
-from tinybert_jax.run.recipes import RECIPES
+from tinybert_jax.run.recipes import RECIPES, minilm_3l_squad2
 from tinybert_jax.scoring import AnswerConfig
 
 
@@ -67,7 +67,8 @@ def test_half_of_teacher_takes_a_trained_teacher_as_it_is_and_needs_no_labels():
     assert (recipe.teacher, recipe.teacher_stages, recipe.student_from_teacher) == ("mine", (), "half")
     assert not recipe.compare_undistilled
     assert not any(stage.objective.needs_labels or stage.augmented for stage in recipe.stages)
-    assert recipe.stages == RECIPES["minilm-3l-squad2"]().stages
+    assert [stage.objective for stage in recipe.stages] == [stage.objective for stage in minilm_3l_squad2().stages]
+    assert [stage.learning_rate for stage in recipe.stages] == [3e-4, 1e-4]
     recipe, *_ = train.parse([*arguments, "--windows.max-seq-len", "512"])
     assert recipe.batch_lengths == (128, 192, 256, 384, 512)
 
