@@ -188,14 +188,15 @@ def _check(arguments: Arguments) -> None:
 
 def _check_all_is_read(arguments: Arguments) -> None:
     model, one = bool(arguments.model), arguments.against is None
-    of_a_file, of_the_model = "null_odds threshold", "output windows answers"
-    of_any_model = "batch_size dtype allow_non_finite"
-    why = "it belongs to one file of predictions, and a MODEL has --answers.null-threshold"
-    readers = dict.fromkeys(of_a_file.split(), (not model and one, why))
-    readers |= dict.fromkeys(of_the_model.split(), (model, "it says how MODEL answers, and the answers are given"))
-    readers |= dict.fromkeys(of_any_model.split(), (model or not one, "it says how a model is run, and none is"))
-    for name, reader in readers.items():
-        check_read(name, getattr(arguments, name), getattr(Arguments, name), *reader)
+    of_a_file = "it belongs to one file of predictions, and a MODEL has --answers.null-threshold"
+    rules = (
+        (("null_odds", "threshold"), not model and one, of_a_file),
+        (("output", "windows", "answers"), model, "it says how MODEL answers, and the answers are given"),
+        (("batch_size", "dtype", "allow_non_finite"), model or not one, "it says how a model is run, and none is"),
+    )
+    for names, is_read, why in rules:
+        for name in names:
+            check_read(name, getattr(arguments, name), getattr(Arguments, name), is_read, why)
 
 
 def _score(arguments: Arguments) -> dict[str, Any]:

@@ -142,8 +142,7 @@ def parse(arguments: list[str], description: str = "") -> tuple[Recipe, Path | N
 
 def _check_all_is_read(recipe: Recipe, start: Recipe) -> None:
     """Refuses what the flags change of a recipe's figures where the recipe does not come to them."""
-    stages = (*recipe.teacher_stages, *recipe.stages)
-    copies = (any(stage.augmented for stage in stages), "no stage asks for copies", "--stages.0.augmented")
+    copies = (recipe.asks_for_copies, "no stage asks for copies", "--stages.0.augmented")
     made = f"student_from_teacher {recipe.student_from_teacher} makes the student of its teacher's layers"
     own = (recipe.synthetic is None, f"{recipe.name} generates its models and data", "a recipe that does not")
     readers: dict[str, tuple[bool, str, str | None]] = dict.fromkeys(("student", "teacher", "train", "dev"), own)

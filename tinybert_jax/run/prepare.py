@@ -54,9 +54,9 @@ def prepare(recipe: Recipe, output: Path) -> Ingredients:
         UserError: something is missing, malformed or does not fit.
     """
     recipe = with_dtype(recipe, output)
-    if recipe.augmented is not None and not _asks_for_copies(recipe):
+    if recipe.augmented is not None and not recipe.asks_for_copies:
         raise UserError(
-            f"augmented {recipe.augmented} would be read by no stage: have one train on it, --stages.0.augmented True "
+            f"augmented {recipe.augmented} would be read by no stage: have one train on it, --stages.0.augmented "
             "say, or leave it out"
         )
     if recipe.synthetic is not None:
@@ -87,15 +87,11 @@ def prepare(recipe: Recipe, output: Path) -> Ingredients:
         ingredients = ingredients._replace(has_span_head="qa_outputs" in load_stored(source).params)
     if recipe.trim_vocabulary:
         ingredients = _with_trimmed_vocabulary(ingredients, recipe)
-    if recipe.augment and recipe.augmented is None and _asks_for_copies(recipe):
+    if recipe.augment and recipe.augmented is None and recipe.asks_for_copies:
         lm = load_masked_lm(recipe.augment.model)
         paragraphs = list(paragraphs_of(train.examples))
         ingredients = ingredients._replace(candidates=Candidates(paragraphs, lm, recipe.augment, recipe.cache))
     return ingredients
-
-
-def _asks_for_copies(recipe: Recipe) -> bool:
-    return any(stage.augmented for stage in (*recipe.teacher_stages, *recipe.stages))
 
 
 def _check_batches(recipe: Recipe, student: Model, teacher: Model | None) -> None:

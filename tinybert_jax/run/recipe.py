@@ -225,6 +225,11 @@ class Recipe:
                 )
 
     @property
+    def asks_for_copies(self) -> bool:
+        """Whether a stage trains on augmented data."""
+        return any(stage.augmented for stage in (*self.teacher_stages, *self.stages))
+
+    @property
     def batch_lengths(self) -> tuple[int, ...]:
         """The lengths that batches are padded to, in tokens."""
         return self.buckets or default_buckets(self.windows.max_seq_len)
